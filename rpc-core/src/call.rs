@@ -1,0 +1,195 @@
+//! [`Call`]: a call to be made, lazy until it is awaited or waited for.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::message::{self, Exchange, Message};
+use crate::metadata::Key;
+use crate::{
+    Cause, Code, Compression, Context, Deadline, Format, MethodDescriptor, Request, Response,
+    Service, Status, park,
+};
+
+/// A call to be made: generated clients return one. It does nothing until it is awaited, on any executor, or
+/// [waited for](Call::wait), on a plain thread.
+///
+/// ```no_run
+/// # use rpc_core::{Call, Context, Raw, Service, Status};
+/// # use std::time::Duration;
+/// # async fn example(call: impl Fn() -> Call<rpc_core::BoxService, Raw, Raw>, cx: &Context) -> Result<(), Status> {
+/// let reply = call().within(cx).timeout(Duration::from_millis(50)).await?;
+/// let reply = call().wait()?; // on a plain thread
+/// # Ok(()) }
+/// ```
+#[must_use = "a call does nothing until it is awaited or waited for"]
+pub struct Call<S, Q, P> {
+    service: S,
+    method: &'static MethodDescriptor,
+    message: Q,
+    context: Option<Context>,
+    timeout: Option<Duration>,
+    metadata: Vec<(Key, Bytes)>,
+    attachment: Bytes,
+    format: Format,
+    compression: Compression,
+    reply: PhantomData<fn() -> P>,
+}
+
+impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
+    /// A call of `method` with `message`, through `service`.
+    pub fn new(service: S, method: &'static MethodDescriptor, message: Q) -> Self {
+        Self {
+            service,
+            method,
+            message,
+            context: None,
+            timeout: None,
+            metadata: Vec::new(),
+            attachment: Bytes::new(),
+            format: Format::Protobuf,
+            compression: Compression::None,
+            reply: PhantomData,
+        }
+    }
+
+    /// Makes the call on behalf of another: it inherits what is left of that one's deadline, its metadata and marks.
+    pub fn within(mut self, cx: &Context) -> Self {
+        self.context = Some(cx.child());
+        self
+    }
+
+    /// Bounds the call's time. Without it the channel's default holds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends `key` with `value` along.
+    pub fn metadata(mut self, key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sends bytes beside the message, neither written in a format nor compressed.
+    pub fn attachment(mut self, attachment: Bytes) -> Self {
+        self.attachment = attachment;
+        self
+    }
+
+    /// Writes the message in another format than protobuf.
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Compresses the message, if that makes it smaller.
+    pub fn compress(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Makes the call and parks this thread until it is answered.
+    ///
+    /// # Errors
+    ///
+    /// Why the call failed; [`Code::RequestInvalid`] on the thread of an event loop, which would wait for itself.
+    pub fn wait(self) -> Result<P, Status> {
+        self.wait_response().map(Response::into_body)
+    }
+
+    /// Like [`Call::wait`], with all that came beside the reply.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Call::wait`].
+    pub fn wait_response(self) -> Result<Response<P>, Status> {
+        park::wait(self.response()).unwrap_or_else(|| {
+            let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, or move \
+                        the handler to a pool";
+            Err(Status::new(Code::RequestInvalid, text))
+        })
+    }
+
+    /// Makes the call; the future's result has all that came beside the reply.
+    ///
+    /// # Errors
+    ///
+    /// Why the call failed.
+    pub async fn response(self) -> Result<Response<P>, Status> {
+        let (service, request) = self.into_request(Exchange::Unary)?;
+        let response = service.call(request).await?;
+        let format = response.format();
+        let mut decoded = Ok(());
+        let response = response.map_body(|body| match P::decode(format, body) {
+            Ok(message) => Some(message),
+            Err(status) => {
+                decoded = Err(Status::new(
+                    Code::ResponseMalformed,
+                    status.message().to_owned(),
+                ));
+                None
+            }
+        });
+        decoded?;
+        Ok(response.map_body(|body| body.expect("decoded above")))
+    }
+
+    /// Sends the request and does not wait for anything: it is never answered, and nobody learns whether it arrived.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be handed to a connection.
+    pub async fn one_way(self) -> Result<(), Status> {
+        let (service, request) = self.into_request(Exchange::OneWay)?;
+        service.call(request).await.map(drop)
+    }
+
+    fn into_request(self, exchange: Exchange) -> Result<(S, Request), Status> {
+        let body = message::encode(&self.message, self.format)
+            .map_err(|status| Status::new(Code::RequestUnencodable, status.message().to_owned()))?;
+        let mut context = self.context.unwrap_or_else(Context::background);
+        if let Some(at) = self
+            .timeout
+            .and_then(|timeout| context.now().checked_add(timeout))
+        {
+            context.narrow(Deadline::new(at, Cause::Own));
+        }
+        for (key, value) in self.metadata {
+            context.metadata_mut().insert(key, value);
+        }
+        let mut request = Request::new(self.method, context, body);
+        request.set_format(self.format);
+        request.set_compression(self.compression);
+        request.set_attachment(self.attachment);
+        request.set_exchange(exchange);
+        Ok((self.service, request))
+    }
+}
+
+impl<S, Q, P> IntoFuture for Call<S, Q, P>
+where
+    S: Service + 'static,
+    Q: Message + Sync,
+    P: Message,
+{
+    type Output = Result<P, Status>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.response().await.map(Response::into_body) })
+    }
+}
+
+impl<S, Q, P> fmt::Debug for Call<S, Q, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method.path)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,307 @@
+//! [`Context`]: what a call carries beside its message.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::metadata::Key;
+use crate::time::Sleep;
+use crate::{Clock, Deadline, Metadata, Timer};
+
+/// Where a call takes place: what all calls of one connection share.
+pub struct Scope {
+    clock: Clock,
+    timer: Option<Arc<dyn Timer>>,
+    peer: Option<SocketAddr>,
+    gone: AtomicBool,
+}
+
+impl Scope {
+    /// The scope of a connection to `peer`, on a loop that tells and measures time.
+    pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>, peer: Option<SocketAddr>) -> Self {
+        Self {
+            clock,
+            timer,
+            peer,
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Says that the connection has ended: nobody waits for what its calls still do.
+    pub fn end(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection has ended.
+    pub fn has_ended(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("peer", &self.peer)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Marks that travel with a whole chain of calls, as a bit mask: unknown bits are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks(pub u32);
+
+impl Marks {
+    /// The call is test traffic, coloured so that it can be told apart ("dyeing").
+    pub const DYED: Self = Self(0x01);
+    /// The call is traced.
+    pub const TRACED: Self = Self(0x02);
+
+    /// Whether all marks of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a call carries beside its message: its deadline, its metadata, who sent it, and the means to send something
+/// back beside the reply.
+///
+/// A handler is given one. A call that it makes in turn inherits from it by [`crate::Call::within`].
+pub struct Context {
+    scope: Arc<Scope>,
+    deadline: Option<Deadline>,
+    metadata: Metadata,
+    caller: Bytes,
+    callee: Bytes,
+    marks: Marks,
+    trailer: Mutex<Option<Box<Trailer>>>,
+}
+
+/// What goes back beside the reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trailer {
+    pub(crate) metadata: Metadata,
+    pub(crate) attachment: Bytes,
+}
+
+impl Context {
+    /// The context of a call that nobody made it for: no deadline, no metadata.
+    pub fn background() -> Self {
+        Self::new(Arc::new(Scope::new(Clock::system(), None, None)))
+    }
+
+    /// A context in `scope`, with nothing in it.
+    pub fn new(scope: Arc<Scope>) -> Self {
+        Self {
+            scope,
+            deadline: None,
+            metadata: Metadata::new(),
+            caller: Bytes::new(),
+            callee: Bytes::new(),
+            marks: Marks::default(),
+            trailer: Mutex::new(None),
+        }
+    }
+
+    /// The context of a call that is made on behalf of this one: it inherits what is left of the deadline, the metadata
+    /// that belongs to the chain of calls, and the marks.
+    pub fn child(&self) -> Self {
+        Self {
+            scope: Arc::clone(&self.scope),
+            deadline: self.deadline.map(Deadline::inherited),
+            metadata: self.metadata.forwarded(),
+            caller: Bytes::new(),
+            callee: Bytes::new(),
+            marks: self.marks,
+            trailer: Mutex::new(None),
+        }
+    }
+
+    /// Moves the call to another scope, whose clock and timer it uses from then on.
+    pub fn set_scope(&mut self, scope: Arc<Scope>) {
+        self.scope = scope;
+    }
+
+    /// Bounds the call by `deadline` too. The earlier one holds.
+    pub fn narrow(&mut self, deadline: Deadline) {
+        self.deadline = Some(deadline.min(self.deadline));
+    }
+
+    /// The metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// Replaces the metadata.
+    pub fn set_metadata(&mut self, metadata: Metadata) {
+        self.metadata = metadata;
+    }
+
+    /// Names the caller.
+    pub fn set_caller(&mut self, caller: Bytes) {
+        self.caller = caller;
+    }
+
+    /// Names the callee.
+    pub fn set_callee(&mut self, callee: Bytes) {
+        self.callee = callee;
+    }
+
+    /// Sets the marks.
+    pub fn set_marks(&mut self, marks: Marks) {
+        self.marks = marks;
+    }
+
+    /// Sends `key` with `value` back beside the reply.
+    pub fn reply_metadata(&self, key: impl Into<Key>, value: impl Into<Bytes>) {
+        self.with_trailer(|trailer| trailer.metadata.insert(key, value));
+    }
+
+    /// Sends bytes back beside the reply, neither written in a format nor compressed.
+    pub fn reply_attachment(&self, attachment: Bytes) {
+        self.with_trailer(|trailer| trailer.attachment = attachment);
+    }
+
+    /// When nobody waits any more, and whose time that is.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// What is left until the deadline; [`Duration::MAX`] without one.
+    pub fn remaining(&self) -> Duration {
+        self.deadline
+            .map_or(Duration::MAX, |deadline| deadline.remaining(self.now()))
+    }
+
+    /// Whether nobody waits any more: the deadline has passed or the caller is gone. Plain handlers, which cannot be
+    /// dropped half-way, ask this between two long steps.
+    pub fn is_cancelled(&self) -> bool {
+        self.scope.has_ended()
+            || self
+                .deadline
+                .is_some_and(|deadline| deadline.is_over(self.now()))
+    }
+
+    /// The metadata that came with the call.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The address of the other end, unless the call never left this process.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.scope.peer
+    }
+
+    /// How the caller calls itself; empty if it does not, or not in text.
+    pub fn caller(&self) -> &str {
+        std::str::from_utf8(&self.caller).unwrap_or_default()
+    }
+
+    /// How the caller calls us; empty if it does not, or not in text.
+    pub fn callee(&self) -> &str {
+        std::str::from_utf8(&self.callee).unwrap_or_default()
+    }
+
+    /// The marks of the chain of calls.
+    pub fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// The time now, by the clock of the loop that brought the call.
+    pub fn now(&self) -> Instant {
+        self.scope.clock.now()
+    }
+
+    /// Ready after `duration`. No thread waits for it.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        let clock = self.scope.clock.clone();
+        Sleep::until(clock.now() + duration, clock, self.scope.timer.clone())
+    }
+
+    /// Where the call takes place.
+    pub fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    pub(crate) fn take_trailer(&self) -> Option<Trailer> {
+        self.trailer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .map(|boxed| *boxed)
+    }
+
+    fn with_trailer(&self, change: impl FnOnce(&mut Trailer)) {
+        let mut trailer = self.trailer.lock().unwrap_or_else(PoisonError::into_inner);
+        change(trailer.get_or_insert_default());
+    }
+}
+
+impl Clone for Context {
+    /// The same call once more, as a retry makes it; what would go back beside the reply is not copied.
+    fn clone(&self) -> Self {
+        Self {
+            scope: Arc::clone(&self.scope),
+            deadline: self.deadline,
+            metadata: self.metadata.clone(),
+            caller: self.caller.clone(),
+            callee: self.callee.clone(),
+            marks: self.marks,
+            trailer: Mutex::new(None),
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("peer", &self.peer())
+            .field("deadline", &self.deadline)
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cause;
+
+    #[test]
+    fn a_child_inherits_the_deadline_as_its_callers() {
+        let mut cx = Context::background();
+        let at = cx.now() + Duration::from_secs(1);
+        cx.narrow(Deadline::new(at, Cause::Own));
+        let child = cx.child();
+        assert_eq!(child.deadline(), Some(Deadline::new(at, Cause::Caller)));
+    }
+
+    #[test]
+    fn narrowing_never_widens() {
+        let mut cx = Context::background();
+        let now = cx.now();
+        cx.narrow(Deadline::new(now + Duration::from_millis(5), Cause::Caller));
+        cx.narrow(Deadline::new(now + Duration::from_millis(9), Cause::Own));
+        assert_eq!(
+            cx.deadline().map(|d| (d.at() - now, d.cause())),
+            Some((Duration::from_millis(5), Cause::Caller))
+        );
+    }
+
+    #[test]
+    fn a_call_whose_connection_ended_is_cancelled() {
+        let cx = Context::background();
+        assert!(!cx.is_cancelled());
+        cx.scope().end();
+        assert!(cx.is_cancelled());
+    }
+}

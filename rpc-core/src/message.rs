@@ -1,0 +1,457 @@
+//! [`Request`], [`Response`], and what their bodies can be.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::context::Trailer;
+use crate::{Code, Context, Metadata, MethodDescriptor, Status};
+
+/// How a message is written as bytes. Numbers below 128 belong to the framework, the rest to applications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Protocol buffers.
+    #[default]
+    Protobuf,
+    /// JSON in the mapping of protocol buffers.
+    Json,
+    /// The application's own bytes, as they are.
+    Raw,
+    /// Any other number a peer may name.
+    Other(u32),
+}
+
+/// How the bytes of a message are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Any other number a peer may name.
+    Other(u32),
+}
+
+/// Whether anybody waits for the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Exchange {
+    /// One request, one response.
+    #[default]
+    Unary,
+    /// A request that is never answered, not even with an error.
+    OneWay,
+}
+
+/// A request on its way to a handler: which method, in which context, with which body.
+///
+/// Between the wire and the stub the body is [`Bytes`], written in [`Request::format`] and packed as
+/// [`Request::compression`] says: filters on the way in may refuse a request before anybody unpacks it.
+#[derive(Clone)]
+pub struct Request<B = Bytes> {
+    method: &'static MethodDescriptor,
+    context: Context,
+    body: B,
+    attachment: Bytes,
+    format: Format,
+    compression: Compression,
+    exchange: Exchange,
+}
+
+impl<B> Request<B> {
+    /// A request for `method`.
+    pub fn new(method: &'static MethodDescriptor, context: Context, body: B) -> Self {
+        Self {
+            method,
+            context,
+            body,
+            attachment: Bytes::new(),
+            format: Format::Protobuf,
+            compression: Compression::None,
+            exchange: Exchange::Unary,
+        }
+    }
+
+    /// The same request with another body.
+    pub fn with_body<C>(self, body: C) -> Request<C> {
+        self.map_body(|_| body)
+    }
+
+    /// The same request with the body that `change` makes of this one.
+    pub fn map_body<C>(self, change: impl FnOnce(B) -> C) -> Request<C> {
+        Request {
+            method: self.method,
+            context: self.context,
+            body: change(self.body),
+            attachment: self.attachment,
+            format: self.format,
+            compression: self.compression,
+            exchange: self.exchange,
+        }
+    }
+
+    /// Sets how the body is written.
+    pub fn set_format(&mut self, format: Format) {
+        self.format = format;
+    }
+
+    /// Says how the body is compressed. This does not compress it.
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.compression = compression;
+    }
+
+    /// Says whether anybody waits for the response.
+    pub fn set_exchange(&mut self, exchange: Exchange) {
+        self.exchange = exchange;
+    }
+
+    /// Sets the bytes that travel beside the body, neither written in a format nor compressed.
+    pub fn set_attachment(&mut self, attachment: Bytes) {
+        self.attachment = attachment;
+    }
+
+    /// The body, to be replaced.
+    pub fn body_mut(&mut self) -> &mut B {
+        &mut self.body
+    }
+
+    /// The context, to be changed.
+    pub fn context_mut(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
+    /// Which method is called.
+    pub fn method(&self) -> &'static MethodDescriptor {
+        self.method
+    }
+
+    /// What the call carries beside its message.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The metadata of the caller.
+    pub fn metadata(&self) -> &Metadata {
+        self.context.metadata()
+    }
+
+    /// The body.
+    pub fn body(&self) -> &B {
+        &self.body
+    }
+
+    /// The bytes that travel beside the body.
+    pub fn attachment(&self) -> &Bytes {
+        &self.attachment
+    }
+
+    /// How the body is written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How the body is compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Whether anybody waits for the response.
+    pub fn exchange(&self) -> Exchange {
+        self.exchange
+    }
+
+    /// The body alone.
+    pub fn into_body(self) -> B {
+        self.body
+    }
+
+    /// Context and body.
+    pub fn into_parts(self) -> (Context, B) {
+        (self.context, self.body)
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for Request<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method.path)
+            .field("context", &self.context)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A response on its way back.
+#[derive(Debug, Clone)]
+pub struct Response<B = Bytes> {
+    body: B,
+    metadata: Metadata,
+    attachment: Bytes,
+    format: Format,
+    compression: Compression,
+}
+
+impl<B> Response<B> {
+    /// A response without metadata or attachment.
+    pub fn new(body: B) -> Self {
+        Self {
+            body,
+            metadata: Metadata::new(),
+            attachment: Bytes::new(),
+            format: Format::Protobuf,
+            compression: Compression::None,
+        }
+    }
+
+    /// The same response with the body that `change` makes of this one.
+    pub fn map_body<C>(self, change: impl FnOnce(B) -> C) -> Response<C> {
+        Response {
+            body: change(self.body),
+            metadata: self.metadata,
+            attachment: self.attachment,
+            format: self.format,
+            compression: self.compression,
+        }
+    }
+
+    /// Sets how the body is written.
+    pub fn set_format(&mut self, format: Format) {
+        self.format = format;
+    }
+
+    /// Says how the body is compressed. This does not compress it.
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.compression = compression;
+    }
+
+    /// Sets the bytes that travel beside the body.
+    pub fn set_attachment(&mut self, attachment: Bytes) {
+        self.attachment = attachment;
+    }
+
+    /// The body, to be replaced.
+    pub fn body_mut(&mut self) -> &mut B {
+        &mut self.body
+    }
+
+    /// The metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// The body.
+    pub fn body(&self) -> &B {
+        &self.body
+    }
+
+    /// The metadata that the other end sent along.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The bytes that travel beside the body.
+    pub fn attachment(&self) -> &Bytes {
+        &self.attachment
+    }
+
+    /// How the body is written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How the body is compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// The body alone.
+    pub fn into_body(self) -> B {
+        self.body
+    }
+
+    pub(crate) fn with_trailer(mut self, trailer: Trailer) -> Self {
+        self.metadata = trailer.metadata;
+        self.attachment = trailer.attachment;
+        self
+    }
+}
+
+/// What a body can be: it can be written in a [`Format`] and read back.
+///
+/// Every prost message is one. Types of other formats implement it by hand:
+///
+/// ```
+/// use rpc_core::{Bytes, Format, Message, Status};
+/// use bytes::{BufMut, BytesMut};
+///
+/// struct Line(String);
+///
+/// impl Message for Line {
+///     fn encode(&self, _: Format, out: &mut BytesMut) -> Result<(), Status> {
+///         out.put_slice(self.0.as_bytes());
+///         Ok(())
+///     }
+///
+///     fn decode(_: Format, body: Bytes) -> Result<Self, Status> {
+///         String::from_utf8(body.to_vec()).map(Line).map_err(|_| Status::invalid_argument("not text"))
+///     }
+/// }
+/// ```
+pub trait Message: Sized + Send + 'static {
+    /// Appends the message to `out`.
+    ///
+    /// # Errors
+    ///
+    /// When the type cannot be written in that format.
+    fn encode(&self, format: Format, out: &mut BytesMut) -> Result<(), Status>;
+
+    /// Reads a message. No bytes at all are the empty message in every format.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a message of this type, or the format is not one it can be written in.
+    fn decode(format: Format, body: Bytes) -> Result<Self, Status>;
+
+    /// How many bytes [`Message::encode`] will append, if that is cheap to tell.
+    fn encoded_len(&self, format: Format) -> usize {
+        let _ = format;
+        0
+    }
+}
+
+impl<M: prost::Message + Default + 'static> Message for M {
+    fn encode(&self, format: Format, out: &mut BytesMut) -> Result<(), Status> {
+        match format {
+            Format::Protobuf => {
+                self.encode_raw(out);
+                Ok(())
+            }
+            other => Err(unsupported(Code::Unencodable, other)),
+        }
+    }
+
+    fn decode(format: Format, body: Bytes) -> Result<Self, Status> {
+        match format {
+            _ if !body.has_remaining() => Ok(Self::default()),
+            Format::Protobuf => <Self as prost::Message>::decode(body).map_err(|error| {
+                Status::new(
+                    Code::Malformed,
+                    format!("the body is not the message expected: {error}"),
+                )
+            }),
+            other => Err(unsupported(Code::Malformed, other)),
+        }
+    }
+
+    fn encoded_len(&self, _: Format) -> usize {
+        prost::Message::encoded_len(self)
+    }
+}
+
+fn unsupported(code: Code, format: Format) -> Status {
+    Status::new(
+        code,
+        format!("messages in the format {format:?} are not supported here"),
+    )
+}
+
+/// A body that is the application's own bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Raw(pub Bytes);
+
+impl Message for Raw {
+    fn encode(&self, _: Format, out: &mut BytesMut) -> Result<(), Status> {
+        out.put_slice(&self.0);
+        Ok(())
+    }
+
+    fn decode(_: Format, body: Bytes) -> Result<Self, Status> {
+        Ok(Self(body))
+    }
+
+    fn encoded_len(&self, _: Format) -> usize {
+        self.0.len()
+    }
+}
+
+/// Bodies up to this size are cut from a buffer that the thread keeps.
+const SHARED_BODY_MAX: usize = 4 * 1024;
+const SHARED_BUFFER: usize = 32 * 1024;
+
+/// Writes a message as a body of its own.
+///
+/// Small bodies are cut from a buffer that the thread keeps and reuses once all that was cut from it is gone, which
+/// saves an allocation a call (`benches/benches/micro.rs`, `encode`).
+///
+/// # Errors
+///
+/// Those of [`Message::encode`].
+pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> {
+    thread_local! {
+        static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    }
+    let length = message.encoded_len(format);
+    if length > SHARED_BODY_MAX {
+        let mut own = BytesMut::with_capacity(length);
+        message.encode(format, &mut own)?;
+        return Ok(own.freeze());
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        if buffer.capacity() < length.max(64) {
+            buffer.reserve(SHARED_BUFFER);
+        }
+        message.encode(format, buffer)?;
+        Ok(buffer.split().freeze())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Text {
+        #[prost(string, tag = "1")]
+        text: String,
+    }
+
+    #[test]
+    fn a_prost_message_is_a_body() {
+        let text = Text {
+            text: "hello".into(),
+        };
+        let body = encode(&text, Format::Protobuf).unwrap();
+        assert_eq!(&body[..], b"\x0a\x05hello");
+        assert_eq!(
+            <Text as Message>::decode(Format::Protobuf, body).unwrap(),
+            text
+        );
+    }
+
+    #[test]
+    fn no_bytes_are_the_empty_message_in_every_format() {
+        assert_eq!(
+            <Text as Message>::decode(Format::Other(77), Bytes::new()).unwrap(),
+            Text::default()
+        );
+    }
+
+    #[test]
+    fn a_broken_body_is_the_callers_fault() {
+        let status = <Text as Message>::decode(Format::Protobuf, Bytes::from_static(b"\x0a\x05hi"))
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Malformed);
+    }
+
+    #[test]
+    fn bodies_cut_from_one_buffer_stay_apart() {
+        let bodies: Vec<_> = (0..10_000)
+            .map(|i| encode(&Raw(Bytes::from(format!("body {i}"))), Format::Raw).unwrap())
+            .collect();
+        for (i, body) in bodies.iter().enumerate() {
+            assert_eq!(body, format!("body {i}").as_bytes());
+        }
+    }
+}

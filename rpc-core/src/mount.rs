@@ -1,0 +1,93 @@
+//! [`Mount`]: a service with the choices made where it is mounted.
+
+use std::time::Duration;
+
+use crate::filter::Filtered;
+use crate::{Executor, Filter, Service, ServiceDescriptor};
+
+/// Where the handlers of a service run.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Dispatch {
+    /// On the server's default pool: a handler may block.
+    #[default]
+    Default,
+    /// On this pool.
+    On(Executor),
+    /// In place on the I/O thread: the fastest for handlers of a few microseconds, which must never block. A handler
+    /// that has to wait for something is moved to the server's default pool.
+    Inline,
+}
+
+/// A service with the choices made where it is mounted: on which pool it runs and how long its methods may take.
+/// Generated servers return one.
+#[derive(Debug, Clone)]
+#[must_use = "a service answers nothing until a server or router mounts it"]
+pub struct Mount<S> {
+    service: S,
+    options: Options,
+}
+
+/// The choices of a [`Mount`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is mounted.
+    pub descriptor: &'static ServiceDescriptor,
+    /// Where its handlers run.
+    pub dispatch: Dispatch,
+    /// How long any of its methods may take.
+    pub timeout: Option<Duration>,
+    /// How long one of its methods may take, by name.
+    pub method_timeouts: Vec<(&'static str, Duration)>,
+}
+
+impl<S: Service> Mount<S> {
+    /// Mounts `service`, whose methods `descriptor` lists.
+    pub fn new(descriptor: &'static ServiceDescriptor, service: S) -> Self {
+        let options = Options {
+            descriptor,
+            dispatch: Dispatch::Default,
+            timeout: None,
+            method_timeouts: Vec::new(),
+        };
+        Self { service, options }
+    }
+
+    /// Runs the handlers on `pool`.
+    pub fn on(mut self, pool: &impl AsRef<Executor>) -> Self {
+        self.options.dispatch = Dispatch::On(pool.as_ref().clone());
+        self
+    }
+
+    /// Runs the handlers in place on the I/O thread. They must never block.
+    pub fn inline(mut self) -> Self {
+        self.options.dispatch = Dispatch::Inline;
+        self
+    }
+
+    /// Bounds the time of every method.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Bounds the time of the method called `name` in the .proto file. A name that the service does not have is an
+    /// error when the server is bound.
+    pub fn method_timeout(mut self, name: &'static str, timeout: Duration) -> Self {
+        self.options.method_timeouts.push((name, timeout));
+        self
+    }
+
+    /// Puts a filter before this service only, inside of the server's filters.
+    pub fn filter<F: Filter>(self, filter: F) -> Mount<Filtered<F, S>> {
+        Mount {
+            service: filter.around(self.service),
+            options: self.options,
+        }
+    }
+
+    /// The service and the choices.
+    pub fn into_parts(self) -> (S, Options) {
+        (self.service, self.options)
+    }
+}

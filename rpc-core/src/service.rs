@@ -1,0 +1,64 @@
+//! [`Service`]: turns a [`Request`] into a [`Response`] or a [`Status`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{Request, Response, Status};
+
+/// Turns a request into a response or a status. The router, the client's channel, the loop-back of a test and a mock
+/// are all services; so is a handler behind its filters.
+///
+/// There is no readiness to ask for: who cannot serve refuses with a [`Status`].
+pub trait Service: Send + Sync {
+    /// Serves one request.
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send;
+
+    /// The same service behind a pointer, for tables that hold different ones.
+    fn boxed(self) -> BoxService
+    where
+        Self: Sized + 'static,
+    {
+        BoxService(Arc::new(self))
+    }
+}
+
+impl<S: Service> Service for Arc<S> {
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
+        S::call(self, request)
+    }
+}
+
+/// A service behind a pointer. Each call costs one allocation.
+#[derive(Clone)]
+pub struct BoxService(Arc<dyn Erased>);
+
+impl Service for BoxService {
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
+        self.0.call(request)
+    }
+
+    fn boxed(self) -> BoxService {
+        self
+    }
+}
+
+impl fmt::Debug for BoxService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BoxService")
+    }
+}
+
+/// The future of a boxed service.
+pub(crate) type BoxFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, Status>> + Send + 'a>>;
+
+pub(crate) trait Erased: Send + Sync {
+    fn call(&self, request: Request) -> BoxFuture<'_>;
+}
+
+impl<S: Service> Erased for S {
+    fn call(&self, request: Request) -> BoxFuture<'_> {
+        Box::pin(Service::call(self, request))
+    }
+}
