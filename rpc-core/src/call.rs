@@ -11,8 +11,7 @@ use bytes::Bytes;
 use crate::message::{self, Exchange, Message};
 use crate::metadata::Key;
 use crate::{
-    Cause, Code, Compression, Context, Deadline, Format, MethodDescriptor, Request, Response,
-    Service, Status, park,
+    Code, Compression, Context, Format, MethodDescriptor, Request, Response, Service, Status, park,
 };
 
 /// A call to be made: generated clients return one. It does nothing until it is awaited, on any executor, or
@@ -153,12 +152,6 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         let body = message::encode(&self.message, self.format)
             .map_err(|status| Status::new(Code::RequestUnencodable, status.message().to_owned()))?;
         let mut context = self.context.unwrap_or_else(Context::background);
-        if let Some(at) = self
-            .timeout
-            .and_then(|timeout| context.now().checked_add(timeout))
-        {
-            context.narrow(Deadline::new(at, Cause::Own));
-        }
         for (key, value) in self.metadata {
             context.metadata_mut().insert(key, value);
         }
@@ -167,6 +160,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         request.set_compression(self.compression);
         request.set_attachment(self.attachment);
         request.set_exchange(exchange);
+        request.set_timeout(self.timeout);
         Ok((self.service, request))
     }
 }

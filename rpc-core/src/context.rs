@@ -41,6 +41,11 @@ impl Scope {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// The other end of the connection, if there is one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -126,9 +131,11 @@ impl Context {
         }
     }
 
-    /// Moves the call to another scope, whose clock and timer it uses from then on.
-    pub fn set_scope(&mut self, scope: Arc<Scope>) {
-        self.scope = scope;
+    /// Gives a call that began outside of any loop the scope of one, whose clock and timer it uses from then on.
+    pub fn enter(&mut self, scope: &Arc<Scope>) {
+        if self.scope.timer.is_none() {
+            self.scope = Arc::clone(scope);
+        }
     }
 
     /// Bounds the call by `deadline` too. The earlier one holds.

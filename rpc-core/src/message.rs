@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -57,6 +58,7 @@ pub struct Request<B = Bytes> {
     format: Format,
     compression: Compression,
     exchange: Exchange,
+    timeout: Option<Duration>,
 }
 
 impl<B> Request<B> {
@@ -70,6 +72,7 @@ impl<B> Request<B> {
             format: Format::Protobuf,
             compression: Compression::None,
             exchange: Exchange::Unary,
+            timeout: None,
         }
     }
 
@@ -88,7 +91,13 @@ impl<B> Request<B> {
             format: self.format,
             compression: self.compression,
             exchange: self.exchange,
+            timeout: self.timeout,
         }
+    }
+
+    /// Sets how long the call may take. Whoever starts it, by its clock, makes a deadline of it.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
     }
 
     /// Sets how the body is written.
@@ -159,6 +168,11 @@ impl<B> Request<B> {
     /// Whether anybody waits for the response.
     pub fn exchange(&self) -> Exchange {
         self.exchange
+    }
+
+    /// How long the call may take, if that has been said and it has not been started.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// The body alone.

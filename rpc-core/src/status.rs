@@ -193,9 +193,11 @@ impl Status {
         Self::new(Code::RateLimited, message)
     }
 
-    /// The same status as sent by the peer.
+    /// The same status as sent by the peer. Of what a peer can report, only its own refusals say that the call was not
+    /// run: that it found no endpoint, for example, is about a call that it made itself while it ran ours.
     pub fn from_remote(mut self) -> Self {
         self.0.origin = Origin::Remote;
+        self.0.unexecuted = matches!(self.0.code, Code::Overloaded | Code::RateLimited);
         self
     }
 
@@ -280,6 +282,17 @@ mod tests {
     #[test]
     fn service_number_zero_cannot_pass_for_success() {
         assert_eq!(Status::service(0, "").code(), Code::Internal);
+    }
+
+    #[test]
+    fn a_peer_that_could_not_reach_its_own_peer_has_run_the_call() {
+        for code in [Code::Unreachable, Code::NoEndpoint] {
+            assert!(Status::new(code, "").is_unexecuted());
+            assert!(!Status::new(code, "").from_remote().is_unexecuted());
+        }
+        for code in [Code::Overloaded, Code::RateLimited] {
+            assert!(Status::new(code, "").from_remote().is_unexecuted());
+        }
     }
 
     #[test]

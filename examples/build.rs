@@ -1,0 +1,5 @@
+//! Generates the stubs of all examples.
+
+fn main() -> Result<(), rpc_build::BuildError> {
+    rpc_build::compile(&["proto/greeter.proto", "proto/echo.proto"])
+}

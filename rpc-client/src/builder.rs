@@ -1,0 +1,180 @@
+//! [`Channel::builder`]: where a service answers, and what stands before it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rpc_codec::Limits;
+use rpc_core::filter::{Open, Then};
+use rpc_core::{Bytes, Clock, Filter, Resolve, Scope, Timer};
+use rpc_net::{Post, Seat};
+use rpc_policy::Random;
+use rpc_policy::balance::{Balancer, HealthyFirst, LeastLoaded};
+
+use crate::channel::{Shared, Transport};
+use crate::driver::{ClientDriver, Mail};
+use crate::{Channel, ChannelError, Config};
+
+/// Makes a [`Channel`]. Reading order is execution order: filters, outermost first.
+#[must_use = "call `build`"]
+pub struct ChannelBuilder<F = Open> {
+    service: String,
+    resolve: Option<Box<dyn Resolve>>,
+    balancer: Box<dyn Balancer>,
+    filters: F,
+    config: Config,
+    clock: Clock,
+    random: Random,
+}
+
+impl Channel {
+    /// A channel to the service of that name. The name is what servers are told as the callee, and what a registry is
+    /// asked for.
+    pub fn builder(service: impl Into<String>) -> ChannelBuilder {
+        ChannelBuilder {
+            service: service.into(),
+            resolve: None,
+            balancer: Box::new(HealthyFirst::new(LeastLoaded::new(), Random::unseeded())),
+            filters: Open,
+            config: Config::default(),
+            clock: Clock::system(),
+            random: Random::unseeded(),
+        }
+    }
+}
+
+impl<F: Filter> ChannelBuilder<F> {
+    /// Who says where the service answers.
+    pub fn resolve(mut self, resolve: impl Resolve) -> Self {
+        self.resolve = Some(Box::new(resolve));
+        self
+    }
+
+    /// Who picks the endpoint of each call. Default: the one with the fewest calls, of those that can be reached.
+    pub fn balance(mut self, balancer: impl Balancer) -> Self {
+        self.balancer = Box::new(balancer);
+        self
+    }
+
+    /// Puts a filter before the calls, inside of the filters that are there.
+    pub fn filter<G: Filter>(self, filter: G) -> ChannelBuilder<Then<F, G>> {
+        ChannelBuilder {
+            service: self.service,
+            resolve: self.resolve,
+            balancer: self.balancer,
+            filters: self.filters.then(filter),
+            config: self.config,
+            clock: self.clock,
+            random: self.random,
+        }
+    }
+
+    /// How long a call may take that does not say so itself. Default: 1 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets calls that do not say otherwise wait for ever. A server that is stuck then takes its callers with it.
+    pub fn without_timeout(mut self) -> Self {
+        self.config.timeout = None;
+        self
+    }
+
+    /// How this process calls itself to servers. Default: empty.
+    pub fn caller(mut self, caller: impl Into<String>) -> Self {
+        self.config.caller = caller.into();
+        self
+    }
+
+    /// Connections to one endpoint, which all calls share; at least one. Default: 2.
+    pub fn connections_per_endpoint(mut self, connections: usize) -> Self {
+        self.config.connections_per_endpoint = connections.max(1);
+        self
+    }
+
+    /// What a peer may make us do, and how much may wait for it.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Replaces all settings.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Draws what is random from `random`, for simulations.
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Starts the event loop of the channel. Connections are made when calls need them.
+    ///
+    /// # Errors
+    ///
+    /// When nobody says where the service answers, or the operating system refuses a thread or descriptors.
+    pub fn build(mut self) -> Result<Channel<F>, ChannelError> {
+        let resolve = self.resolve.take().ok_or(ChannelError::NoAddress)?;
+        let service = self.service.clone();
+        let failed = |source| ChannelError::Loop { source };
+        let seat = Seat::new().map_err(failed)?;
+        let post = seat.post().clone();
+        let clock = self.clock.clone();
+        let (channel, driver) =
+            self.build_over(post.clone(), Arc::new(post.clone()), clock.clone());
+        let reactor = seat
+            .seat(driver, clock, Vec::new(), Vec::new())
+            .map_err(failed)?;
+        thread::Builder::new()
+            .name("tern-channel".into())
+            .spawn(move || reactor.run())
+            .map_err(failed)?;
+        let deliver = move |addresses| {
+            // A loop that has ended needs no addresses.
+            let _ = post.send(Mail::endpoints(addresses));
+        };
+        resolve
+            .watch(Box::new(deliver))
+            .map_err(|source| ChannelError::Resolve { service, source })?;
+        Ok(channel)
+    }
+
+    /// The channel without a loop, for simulations: `post` and `timer` reach the loop that the driver is given to.
+    /// Where the service answers is told by [`Mail::endpoints`].
+    pub fn build_over(
+        self,
+        post: Post<Mail>,
+        timer: Arc<dyn Timer>,
+        clock: Clock,
+    ) -> (Channel<F>, ClientDriver) {
+        let config = Arc::new(self.config);
+        let channel = Channel::new(Shared {
+            filters: self.filters,
+            transport: Transport {
+                post,
+                unpacked_max: config.limits.decompressed_bytes_max,
+            },
+            timeout: config.timeout,
+            caller: Bytes::from(config.caller.clone()),
+            callee: Bytes::from(self.service),
+            scope: Arc::new(Scope::new(clock, Some(timer), None)),
+        });
+        (
+            channel,
+            ClientDriver::new(config, self.balancer, self.random),
+        )
+    }
+}
+
+impl<F> fmt::Debug for ChannelBuilder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelBuilder")
+            .field("service", &self.service)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! [`Channel`]: a service whose handler is somewhere else.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpc_codec::compress;
+use rpc_core::filter::Open;
+use rpc_core::{
+    Bytes, Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
+};
+use rpc_net::Post;
+
+use crate::driver::Mail;
+use crate::pending::Pending;
+
+/// A service whose handler is somewhere else: filters, then an endpoint, then a connection. Clones share all of it;
+/// when the last is gone the connections are closed.
+pub struct Channel<F = Open> {
+    shared: Arc<Shared<F>>,
+}
+
+pub(crate) struct Shared<F> {
+    pub(crate) filters: F,
+    pub(crate) transport: Transport,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) caller: Bytes,
+    pub(crate) callee: Bytes,
+    pub(crate) scope: Arc<Scope>,
+}
+
+impl<F> Channel<F> {
+    pub(crate) fn new(shared: Shared<F>) -> Self {
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl<F: Filter> Service for Channel<F> {
+    async fn call(&self, mut request: Request) -> Result<Response, Status> {
+        let shared = &*self.shared;
+        let timeout = request.timeout().or(shared.timeout);
+        let context = request.context_mut();
+        context.enter(&shared.scope);
+        let now = context.now();
+        if let Some(at) = timeout.and_then(|timeout| now.checked_add(timeout)) {
+            context.narrow(Deadline::new(at, Cause::Own));
+        }
+        if let Some(deadline) = context.deadline().filter(|deadline| deadline.is_over(now)) {
+            return Err(out_of_time(deadline));
+        }
+        context.set_caller(shared.caller.clone());
+        context.set_callee(shared.callee.clone());
+        shared.filters.call(request, &shared.transport).await
+    }
+}
+
+impl<F> Clone for Channel<F> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<F> fmt::Debug for Channel<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("callee", &self.shared.callee)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The innermost part of a channel: each call through it picks an endpoint anew.
+pub(crate) struct Transport {
+    pub(crate) post: Post<Mail>,
+    pub(crate) unpacked_max: usize,
+}
+
+impl Service for Transport {
+    async fn call(&self, mut request: Request) -> Result<Response, Status> {
+        pack(&mut request)?;
+        let (pending, slot) = Pending::new();
+        self.post
+            .send(Mail::call(request, slot))
+            .map_err(|_| Status::new(Code::Cancelled, "the channel's event loop has ended"))?;
+        unpack(pending.await?, self.unpacked_max)
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        // A loop that has ended is closed already.
+        let _ = self.post.send(Mail::close());
+    }
+}
+
+/// Packs a body if that was asked for and makes it smaller.
+fn pack(request: &mut Request) -> Result<(), Status> {
+    if request.compression() == Compression::None {
+        return Ok(());
+    }
+    let packed = compress::compress(request.compression(), request.body()).map_err(|error| {
+        Status::new(
+            Code::RequestUnencodable,
+            format!("the request cannot be packed: {error}"),
+        )
+    })?;
+    match packed {
+        Some(packed) => *request.body_mut() = packed,
+        None => request.set_compression(Compression::None),
+    }
+    Ok(())
+}
+
+fn unpack(mut response: Response, max: usize) -> Result<Response, Status> {
+    if response.compression() != Compression::None {
+        let unpacked = compress::decompress(response.compression(), response.body(), max);
+        *response.body_mut() = unpacked.map_err(|error| {
+            Status::new(
+                Code::ResponseMalformed,
+                format!("the response cannot be unpacked: {error}"),
+            )
+        })?;
+        response.set_compression(Compression::None);
+    }
+    Ok(response)
+}
+
+/// Nothing is left of the time, so nothing is sent.
+fn out_of_time(deadline: Deadline) -> Status {
+    match deadline.cause() {
+        Cause::Own => Status::new(
+            Code::DeadlineExceeded,
+            "no time is given for the call; it was not sent",
+        ),
+        Cause::Caller => {
+            let text =
+                "nothing is left of the time inherited from the caller; the call was not sent";
+            Status::new(Code::InheritedDeadlineExceeded, text)
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The settings of a channel, with their defaults.
+
+use std::time::Duration;
+
+use rpc_codec::Limits;
+use rpc_policy::Backoff;
+
+/// The settings of a channel.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// What a peer may make us do, and how much may wait for it.
+    pub limits: Limits,
+    /// How long a call may take that does not say so itself. Default: 1 s. `None` is for ever, and has to be asked for.
+    pub timeout: Option<Duration>,
+    /// Connections to one endpoint; all calls share them. A further one is made only when those that are there are
+    /// busy. Default: 2.
+    pub connections_per_endpoint: usize,
+    /// How long to wait before connecting again to an endpoint that could not be reached. Default: 100 ms growing by
+    /// 1.6 up to 10 s, with full jitter.
+    pub backoff: Backoff,
+    /// How the process calls itself to servers. Default: empty.
+    pub caller: String,
+    /// How long a server that said it is about to stop gets no new calls while another one is there. Default: 2 s.
+    pub leaving_time: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::client(),
+            timeout: Some(Duration::from_secs(1)),
+            connections_per_endpoint: 2,
+            backoff: Backoff::default(),
+            caller: String::new(),
+            leaving_time: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The asking end of Tern: a channel to the endpoints of a service, which is itself a service.
+//!
+//! ```no_run
+//! use rpc_client::{Channel, ChannelError, Fixed};
+//!
+//! fn main() -> Result<(), ChannelError> {
+//!     let channel = Channel::builder("demo.greeter").resolve(Fixed::new(["10.0.0.7:8000", "10.0.0.8:8000"])).build()?;
+//!     // let greeter = GreeterClient::new(channel);
+//! #   drop(channel);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! * [`builder`] – where a service answers, and what stands before it: [`Channel::builder`]
+//! * [`channel`] – [`Channel`]: deadline, filters, transport
+//! * [`driver`] – the asking end of one event loop: endpoints, connections, calls
+//! * `pending` – a call that waits for its answer
+//! * [`fixed`] – [`Fixed`]: a list of addresses
+//! * [`config`] – [`Config`]: settings and their defaults
+//! * [`error`] – [`ChannelError`]: what keeps a channel from being made
+
+pub mod builder;
+pub mod channel;
+pub mod config;
+pub mod driver;
+pub mod error;
+pub mod fixed;
+mod pending;
+
+pub use builder::ChannelBuilder;
+pub use channel::Channel;
+pub use config::Config;
+pub use error::ChannelError;
+pub use fixed::Fixed;

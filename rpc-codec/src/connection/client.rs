@@ -1,0 +1,374 @@
+//! The asking end of one connection.
+//!
+//! ```text
+//!            an answer with the drain mark          the last answer
+//!   Open ───────────────────────────────▶ Leaving ─────────────────▶ (the owner closes)
+//!    │  takes new calls                      │  takes new calls only from
+//!    │                                       │  whoever has no other way
+//!    └───── damage in the stream ────────────┴──▶ Err, after all complete frames were taken
+//! ```
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use rpc_core::message::Exchange;
+use rpc_core::{Code, Compression, Metadata, Request, Response, Status};
+
+use super::framing::Framing;
+use super::server::total_len;
+use super::{Connection, DRAIN_MARK};
+use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
+use crate::head::{RequestHead, ResponseHead};
+use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
+
+/// Names one call on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u32);
+
+/// Hands out request ids: one counter for all connections to an endpoint, so that an answer which was meant for an
+/// earlier connection never fits a call of a later one.
+#[derive(Debug, Clone, Default)]
+pub struct RequestIds {
+    next: u32,
+}
+
+impl RequestIds {
+    /// Ids from `first` on.
+    pub fn starting_at(first: u32) -> Self {
+        Self { next: first }
+    }
+
+    fn next(&mut self, pending: &Pending) -> RequestId {
+        loop {
+            let id = RequestId(self.next);
+            self.next = self.next.wrapping_add(1);
+            if !pending.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// The asking end of one connection: calls go in with a token of the owner's, and answers come out with it.
+#[derive(Debug)]
+pub struct ClientConnection {
+    limits: Arc<Limits>,
+    framing: Framing,
+    pending: Pending,
+    leaving: bool,
+    ended: bool,
+    /// Answers that nobody waited for: late ones, or nonsense.
+    unclaimed: u64,
+    active_at: Instant,
+}
+
+type Pending = HashMap<RequestId, u64, BuildHasherDefault<IdHasher>>;
+
+/// An answer to a call.
+#[derive(Debug)]
+pub struct Answer {
+    /// The token that the call was started with.
+    pub token: u64,
+    /// The response, its body as it came, or why the call failed.
+    pub result: Result<Response, Status>,
+}
+
+impl ClientConnection {
+    /// A connection that was made at `now`.
+    pub fn new(limits: Arc<Limits>, now: Instant) -> Self {
+        Self {
+            limits,
+            framing: Framing::default(),
+            pending: Pending::default(),
+            leaving: false,
+            ended: false,
+            unclaimed: 0,
+            active_at: now,
+        }
+    }
+
+    /// Starts a call: gives it an id and writes its frame. The body is sent as it is, in the format and compression
+    /// that the request names. A one-way request is forgotten at once.
+    ///
+    /// # Errors
+    ///
+    /// When the request does not fit a frame, or its time has run out. Nothing is written then.
+    pub fn start(
+        &mut self,
+        token: u64,
+        request: &Request,
+        ids: &mut RequestIds,
+        output: &mut WriteQueue,
+        now: Instant,
+    ) -> Result<RequestId, Status> {
+        let id = ids.next(&self.pending);
+        write_request(id, request, &self.limits, output, now)?;
+        if request.exchange() == Exchange::Unary {
+            self.pending.insert(id, token);
+        }
+        self.active_at = now;
+        Ok(id)
+    }
+
+    /// Forgets a call: its answer will be dropped.
+    pub fn forget(&mut self, id: RequestId) {
+        self.pending.remove(&id);
+    }
+
+    /// Forgets all calls and returns their tokens.
+    pub fn forget_all(&mut self) -> impl Iterator<Item = u64> + use<> {
+        std::mem::take(&mut self.pending).into_values()
+    }
+
+    /// Whether the server said that it is about to stop.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// How many answers came that nobody waited for.
+    pub fn unclaimed(&self) -> u64 {
+        self.unclaimed
+    }
+
+    fn unary(&mut self, header: FrameHeader, frame: &Bytes) -> Option<Answer> {
+        let head_end = HEADER_BYTES + usize::from(header.head_len);
+        let head_bytes = frame.slice(HEADER_BYTES..head_end.min(frame.len()));
+        let head = match ResponseHead::decode(&head_bytes) {
+            Ok(head) => head,
+            Err(error) => return self.unreadable(header, &error),
+        };
+        let metadata = if head.has_metadata {
+            Metadata::unread(head_bytes.clone(), ResponseHead::read_metadata)
+        } else {
+            Metadata::new()
+        };
+        if head.has_metadata
+            && metadata
+                .get(DRAIN_MARK)
+                .is_some_and(|mark| &mark[..] == b"1")
+        {
+            self.leaving = true;
+        }
+        let Some(token) = self.pending.remove(&RequestId(head.request_id)) else {
+            self.unclaimed += 1;
+            return None;
+        };
+        let result = match ret::from_wire(head.ret, head.func_ret, head.error_msg, &self.limits) {
+            Some(status) => Err(status),
+            None => read_success(&head, frame, head_end, metadata),
+        };
+        Some(Answer { token, result })
+    }
+
+    /// The head says nothing; the fixed header names the call, if the peer fills it.
+    fn unreadable(&mut self, header: FrameHeader, error: &dyn std::fmt::Display) -> Option<Answer> {
+        let Some(token) = self.pending.remove(&RequestId(header.stream_id)) else {
+            self.unclaimed += 1;
+            return None;
+        };
+        let text = format!("the head of the response cannot be read: {error}");
+        Some(Answer {
+            token,
+            result: Err(Status::new(Code::ResponseMalformed, text)),
+        })
+    }
+}
+
+impl Connection for ClientConnection {
+    type Event = Answer;
+
+    fn handle_input(&mut self, input: &mut BytesMut, now: Instant) -> Result<(), ProtocolError> {
+        self.active_at = now;
+        self.framing.take(input, &self.limits, now)
+    }
+
+    /// No answer can come any more.
+    fn handle_eof(&mut self) {
+        self.ended = true;
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        if self
+            .framing
+            .too_slow_at(&self.limits)
+            .is_some_and(|at| now >= at)
+        {
+            return Err(ProtocolError::FrameTooSlow);
+        }
+        let is_idle = self.pending.is_empty() && !self.framing.has_partial();
+        if is_idle && now >= self.active_at + self.limits.idle {
+            return Err(ProtocolError::Idle);
+        }
+        Ok(())
+    }
+
+    fn poll_event(&mut self) -> Option<Answer> {
+        loop {
+            let (header, frame) = self.framing.next(&self.limits)?;
+            match header.kind {
+                FrameKind::Unary => {
+                    if let Some(answer) = self.unary(header, &frame) {
+                        return Some(answer);
+                    }
+                }
+                // We open no streams, so this is nobody's.
+                FrameKind::Stream => self.unclaimed += 1,
+            }
+        }
+    }
+
+    fn poll_output(&mut self, _: &mut WriteQueue) -> usize {
+        0
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.framing.too_slow_at(&self.limits) {
+            Some(at) => Some(at),
+            None => Some(self.active_at + self.limits.idle),
+        }
+    }
+
+    fn wants_input(&self, _: usize) -> bool {
+        !self.framing.has_frames()
+    }
+
+    fn bytes_missing(&self) -> usize {
+        self.framing.bytes_missing()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn in_flight(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.ended && !self.framing.has_frames()
+    }
+}
+
+fn write_request(
+    id: RequestId,
+    request: &Request,
+    limits: &Limits,
+    output: &mut WriteQueue,
+    now: Instant,
+) -> Result<(), Status> {
+    let too_long = |what: &str| {
+        Status::new(
+            Code::RequestUnencodable,
+            format!("the request is too long: {what}"),
+        )
+    };
+    let context = request.context();
+    let timeout_ms = match context.deadline() {
+        None => 0,
+        Some(deadline) => deadline.remaining_millis(now).ok_or_else(|| {
+            Status::new(
+                Code::DeadlineExceeded,
+                "the deadline passed before the request was sent",
+            )
+        })?,
+    };
+    let attachment_size =
+        u32::try_from(request.attachment().len()).map_err(|_| too_long("its attachment"))?;
+    let compression = if request.body().is_empty() {
+        Compression::None
+    } else {
+        request.compression()
+    };
+    let head = RequestHead {
+        call_type: u32::from(request.exchange() == Exchange::OneWay),
+        request_id: id.0,
+        timeout_ms,
+        caller: context.caller().as_bytes(),
+        callee: context.callee().as_bytes(),
+        func: request.method().path.as_bytes(),
+        message_type: context.marks().0,
+        content_type: numbers::content_type(request.format()),
+        content_encoding: numbers::content_encoding(compression),
+        attachment_size,
+        ..RequestHead::default()
+    };
+    let head_len = u16::try_from(head.encoded_len(context.metadata()))
+        .map_err(|_| too_long("its metadata does not fit the head of 65,535 bytes"))?;
+    let payload = request
+        .body()
+        .len()
+        .saturating_add(request.attachment().len());
+    let total_len = total_len(head_len, payload, limits).ok_or_else(|| {
+        too_long(&format!(
+            "{payload} bytes do not fit a frame of {} at most",
+            limits.frame_bytes_max
+        ))
+    })?;
+    let header = FrameHeader {
+        kind: FrameKind::Unary,
+        stream_frame_type: 0,
+        total_len,
+        head_len,
+        // Servers and proxies in Go expect the id here too, and the version that says so.
+        stream_id: id.0,
+        version: 1,
+        reserved: 0,
+    };
+    output.put_with(|out| {
+        out.extend_from_slice(&header.encode());
+        head.encode(context.metadata(), out);
+    });
+    output.put_body(request.body());
+    if attachment_size > 0 {
+        output.put_body(request.attachment());
+    }
+    Ok(())
+}
+
+fn read_success(
+    head: &ResponseHead<'_>,
+    frame: &Bytes,
+    body_start: usize,
+    metadata: Metadata,
+) -> Result<Response, Status> {
+    let body_len = head
+        .body_len(frame.len().saturating_sub(body_start))
+        .map_err(|error| {
+            Status::new(
+                Code::ResponseMalformed,
+                format!("the response cannot be read: {error}"),
+            )
+        })?;
+    let body_end = body_start + body_len;
+    let mut response = Response::new(frame.slice(body_start..body_end));
+    response.set_format(numbers::format(head.content_type));
+    response.set_compression(numbers::compression(head.content_encoding));
+    if body_end < frame.len() {
+        response.set_attachment(frame.slice(body_end..));
+    }
+    *response.metadata_mut() = metadata;
+    Ok(response)
+}
+
+/// Spreads ids by one multiplication. Only ids of our own making are ever inserted, so nobody can choose them badly.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.0 = (self.0.rotate_left(5) ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}

@@ -1,0 +1,405 @@
+//! As much of protobuf's wire format as heads need.
+//!
+//! ```text
+//!  message  fields, one after the other, in any order
+//!  field    tag, value
+//!  tag      varint: number << 3 | wire type
+//!  value    0 varint  1 eight bytes  2 varint length, then bytes  3 fields until 4  4 the end of 3  5 four bytes
+//!  varint   seven bits a byte, lowest first, the top bit set in all but the last; ten bytes at most
+//! ```
+
+use bytes::BufMut;
+
+use crate::HeadError;
+
+/// How deep groups may be nested in a head. The protobuf library draws the line there too.
+pub(super) const LEVELS: usize = 100;
+
+const VARINT: u32 = 0;
+const EIGHT_BYTES: u32 = 1;
+const BYTES: u32 = 2;
+const GROUP: u32 = 3;
+const GROUP_END: u32 = 4;
+const FOUR_BYTES: u32 = 5;
+
+/// What stands before a value: the number of its field, and how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag(u32);
+
+impl Tag {
+    const fn new(field: u32, wire_type: u32) -> Self {
+        Self(field << 3 | wire_type)
+    }
+
+    #[inline]
+    pub(super) const fn field(self) -> u32 {
+        self.0 >> 3
+    }
+
+    #[inline]
+    const fn wire_type(self) -> u32 {
+        self.0 & 7
+    }
+}
+
+/// Takes fields off the front of a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// The next tag, or `None` where the message ends. It may yet be nonsense: reading its value tells.
+    #[inline]
+    pub(super) fn next_tag(&mut self) -> Result<Option<Tag>, HeadError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let tag = u32::try_from(self.varint()?).map_err(|_| HeadError::FieldNumber)?;
+        Ok(Some(Tag(tag)))
+    }
+
+    /// A number of 32 bits. What does not fit is cut off, as everywhere in protobuf.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "protobuf keeps the low bits"
+    )]
+    pub(super) fn uint32(&mut self, tag: Tag) -> Result<u32, HeadError> {
+        expect(tag, VARINT)?;
+        Ok(self.varint()? as u32)
+    }
+
+    /// A signed number of 32 bits, in the low bits of a longer one.
+    #[inline]
+    pub(super) fn int32(&mut self, tag: Tag) -> Result<i32, HeadError> {
+        Ok(i32::from_ne_bytes(self.uint32(tag)?.to_ne_bytes()))
+    }
+
+    /// Bytes after their length.
+    #[inline]
+    pub(super) fn bytes(&mut self, tag: Tag) -> Result<&'a [u8], HeadError> {
+        expect(tag, BYTES)?;
+        self.delimited()
+    }
+
+    /// Steps over the value that `tag` announces, whatever it is; groups no deeper than `levels`, at most [`LEVELS`].
+    pub(super) fn skip(&mut self, tag: Tag, levels: usize) -> Result<(), HeadError> {
+        match (tag.field(), tag.wire_type()) {
+            (0, _) => return Err(HeadError::FieldNumber),
+            (_, VARINT) => {
+                self.varint()?;
+            }
+            (_, EIGHT_BYTES) => {
+                self.take(8)?;
+            }
+            (_, BYTES) => {
+                self.delimited()?;
+            }
+            (_, GROUP) => self.skip_group(tag, levels)?,
+            (_, GROUP_END) => return Err(HeadError::UnbalancedGroup),
+            (_, FOUR_BYTES) => {
+                self.take(4)?;
+            }
+            (_, found) => return Err(HeadError::WireType { found }),
+        }
+        Ok(())
+    }
+
+    /// Steps over a group that has begun. Nobody writes groups any more, so this is a peer's invention; it goes without
+    /// recursion, so that its depth costs us nothing.
+    #[cold]
+    fn skip_group(&mut self, begin: Tag, levels: usize) -> Result<(), HeadError> {
+        let mut open = [0; LEVELS];
+        let mut depth = 0_usize;
+        let mut tag = begin;
+        loop {
+            match tag.wire_type() {
+                GROUP_END => {
+                    depth = depth.checked_sub(1).ok_or(HeadError::UnbalancedGroup)?;
+                    if open.get(depth) != Some(&tag.field()) {
+                        return Err(HeadError::UnbalancedGroup);
+                    }
+                }
+                _ if depth >= levels => return Err(HeadError::TooDeep),
+                GROUP if tag.field() != 0 => {
+                    *open.get_mut(depth).ok_or(HeadError::TooDeep)? = tag.field();
+                    depth += 1;
+                }
+                // No groups are left to this call, so it does not come back here.
+                _ => self.skip(tag, levels)?,
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+            tag = self.next_tag()?.ok_or(HeadError::Truncated)?;
+        }
+    }
+
+    /// One- and two-byte numbers, which nearly all are, are read without a loop.
+    #[inline]
+    fn varint(&mut self) -> Result<u64, HeadError> {
+        match *self.rest {
+            [a, ref rest @ ..] if a < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a))
+            }
+            [a, b, ref rest @ ..] if b < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, HeadError> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.rest.split_first().ok_or(HeadError::Truncated)?;
+            self.rest = rest;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(HeadError::VarintTooLong)
+    }
+
+    #[inline]
+    fn delimited(&mut self) -> Result<&'a [u8], HeadError> {
+        let length = usize::try_from(self.varint()?).map_err(|_| HeadError::Truncated)?;
+        self.take(length)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], HeadError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(HeadError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+}
+
+#[inline]
+fn expect(tag: Tag, wire_type: u32) -> Result<(), HeadError> {
+    if tag.wire_type() == wire_type {
+        Ok(())
+    } else {
+        Err(HeadError::WrongWireType { field: tag.field() })
+    }
+}
+
+/// What is written into a message, or only measured: both go through the same list of fields.
+pub(super) trait Sink {
+    /// A number; 0 is not written.
+    fn number(&mut self, field: u32, value: u32);
+    /// A signed number; 0 is not written.
+    fn signed(&mut self, field: u32, value: i32);
+    /// Bytes; none are not written.
+    fn bytes(&mut self, field: u32, value: &[u8]);
+    /// One entry of a map, written even if both are empty.
+    fn entry(&mut self, field: u32, key: &[u8], value: &[u8]);
+}
+
+/// Measures.
+#[derive(Debug, Default)]
+pub(super) struct Length(pub(super) usize);
+
+impl Sink for Length {
+    fn number(&mut self, field: u32, value: u32) {
+        if value != 0 {
+            self.0 += tag_len(field) + varint_len(value.into());
+        }
+    }
+
+    fn signed(&mut self, field: u32, value: i32) {
+        if value != 0 {
+            self.0 += tag_len(field) + varint_len(extended(value));
+        }
+    }
+
+    fn bytes(&mut self, field: u32, value: &[u8]) {
+        if !value.is_empty() {
+            self.0 += delimited_len(field, value.len());
+        }
+    }
+
+    fn entry(&mut self, field: u32, key: &[u8], value: &[u8]) {
+        self.0 += delimited_len(field, entry_len(key, value));
+    }
+}
+
+/// Writes.
+#[derive(Debug)]
+pub(super) struct Writer<'a, B>(pub(super) &'a mut B);
+
+impl<B: BufMut> Sink for Writer<'_, B> {
+    fn number(&mut self, field: u32, value: u32) {
+        if value != 0 {
+            self.pair(Tag::new(field, VARINT), value.into());
+        }
+    }
+
+    fn signed(&mut self, field: u32, value: i32) {
+        if value != 0 {
+            self.pair(Tag::new(field, VARINT), extended(value));
+        }
+    }
+
+    fn bytes(&mut self, field: u32, value: &[u8]) {
+        if !value.is_empty() {
+            self.pair(Tag::new(field, BYTES), value.len() as u64);
+            self.0.put_slice(value);
+        }
+    }
+
+    fn entry(&mut self, field: u32, key: &[u8], value: &[u8]) {
+        self.pair(Tag::new(field, BYTES), entry_len(key, value) as u64);
+        self.bytes(ENTRY_KEY, key);
+        self.bytes(ENTRY_VALUE, value);
+    }
+}
+
+impl<B: BufMut> Writer<'_, B> {
+    /// A tag and what follows it: a number, or the length of bytes. Short ones are appended at once, because each
+    /// append to a buffer that grows costs a look at its room.
+    fn pair(&mut self, tag: Tag, value: u64) {
+        let [short_tag, ..] = tag.0.to_le_bytes();
+        let [low, ..] = value.to_le_bytes();
+        let [high, ..] = (value >> 7).to_le_bytes();
+        match value {
+            ..0x80 if tag.0 < 0x80 => self.0.put_slice(&[short_tag, low]),
+            ..0x4000 if tag.0 < 0x80 => self.0.put_slice(&[short_tag, low | 0x80, high]),
+            _ => {
+                self.varint(tag.0.into());
+                self.varint(value);
+            }
+        }
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        loop {
+            let [low, ..] = value.to_le_bytes();
+            value >>= 7;
+            if value == 0 {
+                return self.0.put_u8(low);
+            }
+            self.0.put_u8(low | 0x80);
+        }
+    }
+}
+
+/// The field of a map entry that holds its key.
+pub(super) const ENTRY_KEY: u32 = 1;
+/// The field of a map entry that holds its value.
+pub(super) const ENTRY_VALUE: u32 = 2;
+
+fn entry_len(key: &[u8], value: &[u8]) -> usize {
+    let mut length = Length::default();
+    length.bytes(ENTRY_KEY, key);
+    length.bytes(ENTRY_VALUE, value);
+    length.0
+}
+
+fn delimited_len(field: u32, length: usize) -> usize {
+    tag_len(field) + varint_len(length as u64) + length
+}
+
+fn tag_len(field: u32) -> usize {
+    varint_len(Tag::new(field, VARINT).0.into())
+}
+
+fn varint_len(value: u64) -> usize {
+    (value | 1).ilog2() as usize / 7 + 1
+}
+
+/// A negative number takes ten bytes: it is written as the 64-bit number of the same value.
+#[expect(clippy::cast_sign_loss, reason = "the bits are what is written")]
+fn extended(value: i32) -> u64 {
+    i64::from(value) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn varint(bytes: &[u8]) -> Result<u64, HeadError> {
+        let mut fields = Fields::new(bytes);
+        let value = fields.varint()?;
+        assert!(fields.rest.is_empty());
+        Ok(value)
+    }
+
+    #[test]
+    fn numbers_of_every_length_survive_the_way_there_and_back() {
+        for bits in 0..64 {
+            for value in [1_u64 << bits, (1 << bits) - 1, u64::MAX >> bits] {
+                let mut bytes = Vec::new();
+                Writer(&mut bytes).varint(value);
+                assert_eq!(varint(&bytes), Ok(value));
+                assert_eq!(bytes.len(), varint_len(value));
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_a_number_of_more_than_64_bits() {
+        let mut bytes = [0xff; 10];
+        bytes[9] = 1;
+        assert_eq!(varint(&bytes), Ok(u64::MAX));
+        bytes[9] = 2;
+        assert_eq!(varint(&bytes), Err(HeadError::VarintTooLong));
+        bytes[9] = 0x81;
+        assert_eq!(varint(&bytes), Err(HeadError::VarintTooLong));
+    }
+
+    #[test]
+    fn refuses_a_number_without_an_end() {
+        for length in 0..10 {
+            assert_eq!(varint(&vec![0x80; length]), Err(HeadError::Truncated));
+        }
+    }
+
+    fn skip(bytes: &[u8]) -> Result<(), HeadError> {
+        let mut fields = Fields::new(bytes);
+        let tag = fields.next_tag()?.ok_or(HeadError::Truncated)?;
+        fields.skip(tag, LEVELS)?;
+        assert!(fields.rest.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn steps_over_values_of_every_wire_type() {
+        assert_eq!(skip(&[0x78, 0x96, 0x01]), Ok(()));
+        assert_eq!(skip(&[0x79, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(()));
+        assert_eq!(skip(&[0x7a, 2, 1, 2]), Ok(()));
+        assert_eq!(skip(&[0x7b, 0x78, 1, 0x7b, 0x7c, 0x7c]), Ok(()));
+        assert_eq!(skip(&[0x7d, 1, 2, 3, 4]), Ok(()));
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_field() {
+        assert_eq!(skip(&[0x00, 1]), Err(HeadError::FieldNumber));
+        assert_eq!(skip(&[0x7e]), Err(HeadError::WireType { found: 6 }));
+        assert_eq!(skip(&[0x7c]), Err(HeadError::UnbalancedGroup));
+        assert_eq!(skip(&[0x7b, 0x74]), Err(HeadError::UnbalancedGroup));
+        assert_eq!(skip(&[0x7b]), Err(HeadError::Truncated));
+        assert_eq!(skip(&[0x7a, 3, 1, 2]), Err(HeadError::Truncated));
+    }
+
+    #[test]
+    fn groups_may_be_nested_a_hundred_deep() {
+        let nested = |depth: usize| [vec![0x7b; depth], vec![0x7c; depth]].concat();
+        assert_eq!(skip(&nested(100)), Ok(()));
+        assert_eq!(skip(&nested(101)), Err(HeadError::TooDeep));
+    }
+}

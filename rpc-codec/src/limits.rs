@@ -1,0 +1,234 @@
+//! [`Limits`]: every bound that a peer could push against.
+
+use std::time::Duration;
+
+/// Bytes in a mebibyte, the unit in which [`Limits::frame_time_per_mib`] counts.
+const MIB: u32 = 1024 * 1024;
+
+/// How much a peer may take: bytes, calls, time. One value serves a whole server or channel.
+///
+/// The fields are public to be read and to be set on a `Limits` that exists; new ones may appear. Zero means zero:
+/// no limit here has a value that stands for "unlimited".
+///
+/// ```
+/// use rpc_codec::Limits;
+///
+/// let limits = Limits::default().with_frame_bytes_max(1024 * 1024);
+/// assert_eq!(limits.decompressed_bytes_max, 1024 * 1024);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest frame, in bytes with its header: 10 MiB. A longer one closes the connection before its body is
+    /// read. Peers written in C++ refuse more than 10,000,000 by default.
+    pub frame_bytes_max: u32,
+    /// The largest body after decompression, in bytes: as much as a frame. A call whose body is larger fails.
+    pub decompressed_bytes_max: usize,
+    /// Calls in flight on one connection: 1024. While there are as many, the connection is not read.
+    pub connection_calls_max: usize,
+    /// Bytes held for one connection, requests being handled and responses not yet written: 16 MiB. While there are
+    /// more, the connection is not read; one frame that alone is larger still passes.
+    pub connection_bytes_max: usize,
+    /// Bytes held for one connection below which it is read again after that: 8 MiB.
+    pub connection_bytes_resume: usize,
+    /// Time for a frame to arrive, from its first byte: 10 s, and [`Limits::frame_time_per_mib`] on top. A slower one
+    /// closes the connection.
+    pub frame_time: Duration,
+    /// Time that each mebibyte of a frame's length adds to [`Limits::frame_time`]: 1 s.
+    pub frame_time_per_mib: Duration,
+    /// How long a connection may carry no call and no part of a frame: 60 s, at the asking end 50 s, so that the end
+    /// which would send next is the one that closes. Beyond it the connection is closed.
+    pub idle: Duration,
+    /// How long written bytes may wait without the peer taking any: 30 s. Beyond it the connection is reset.
+    pub write_stall: Duration,
+    /// Faults that cost a peer nothing and us an answer, such as heads that cannot be read: 1000 in
+    /// [`Limits::glitch_window`]. One more closes the connection.
+    pub glitches_max: u32,
+    /// The time over which [`Limits::glitches_max`] counts: 60 s.
+    pub glitch_window: Duration,
+    /// Bytes of an error text, in either direction: 1024. A longer one is cut.
+    pub message_bytes_max: usize,
+    /// Calls that wait for an answer on one connection of the asking end: 4096. One more fails unsent.
+    pub pending_calls_max: usize,
+    /// Bytes that wait to be written on one connection of the asking end: 8 MiB. A call that would exceed it fails
+    /// unsent.
+    pub pending_bytes_max: usize,
+    /// Time to make a connection: 1 s. Beyond it the endpoint counts as unreachable.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 10 * MIB,
+            decompressed_bytes_max: 10 * 1024 * 1024,
+            connection_calls_max: 1024,
+            connection_bytes_max: 16 * 1024 * 1024,
+            connection_bytes_resume: 8 * 1024 * 1024,
+            frame_time: Duration::from_secs(10),
+            frame_time_per_mib: Duration::from_secs(1),
+            idle: Duration::from_secs(60),
+            write_stall: Duration::from_secs(30),
+            glitches_max: 1000,
+            glitch_window: Duration::from_secs(60),
+            message_bytes_max: 1024,
+            pending_calls_max: 4096,
+            pending_bytes_max: 8 * 1024 * 1024,
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of an answering end; the default.
+    pub fn server() -> Self {
+        Self::default()
+    }
+
+    /// The limits of an asking end, which tires of an idle connection before the answering end does.
+    pub fn client() -> Self {
+        Self {
+            idle: Duration::from_secs(50),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the longest frame, and with it the largest decompressed body: packed must not get more than plain.
+    pub fn with_frame_bytes_max(mut self, bytes: u32) -> Self {
+        self.frame_bytes_max = bytes;
+        self.decompressed_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self
+    }
+
+    /// Sets the largest decompressed body alone.
+    pub fn with_decompressed_bytes_max(mut self, bytes: usize) -> Self {
+        self.decompressed_bytes_max = bytes;
+        self
+    }
+
+    /// Sets how many calls may be in flight on one connection.
+    pub fn with_connection_calls_max(mut self, calls: usize) -> Self {
+        self.connection_calls_max = calls;
+        self
+    }
+
+    /// Sets how many bytes may be held for one connection; it is read again at half of that.
+    pub fn with_connection_bytes_max(mut self, bytes: usize) -> Self {
+        self.connection_bytes_max = bytes;
+        self.connection_bytes_resume = bytes / 2;
+        self
+    }
+
+    /// Sets how long a frame may take to arrive, before its length is considered.
+    pub fn with_frame_time(mut self, time: Duration) -> Self {
+        self.frame_time = time;
+        self
+    }
+
+    /// Sets how long a connection may be idle.
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets how long written bytes may wait for the peer.
+    pub fn with_write_stall(mut self, stall: Duration) -> Self {
+        self.write_stall = stall;
+        self
+    }
+
+    /// Sets how many glitches are forgiven in [`Limits::glitch_window`].
+    pub fn with_glitches_max(mut self, glitches: u32) -> Self {
+        self.glitches_max = glitches;
+        self
+    }
+
+    /// Sets how long an error text may be.
+    pub fn with_message_bytes_max(mut self, bytes: usize) -> Self {
+        self.message_bytes_max = bytes;
+        self
+    }
+
+    /// Sets how many calls may wait for an answer on one connection of the asking end.
+    pub fn with_pending_calls_max(mut self, calls: usize) -> Self {
+        self.pending_calls_max = calls;
+        self
+    }
+
+    /// Sets how many bytes may wait to be written on one connection of the asking end.
+    pub fn with_pending_bytes_max(mut self, bytes: usize) -> Self {
+        self.pending_bytes_max = bytes;
+        self
+    }
+
+    /// Sets how long making a connection may take.
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a frame of `total_len` bytes may take to arrive, from its first byte. Parts of a mebibyte count whole.
+    pub fn frame_time_for(&self, total_len: u32) -> Duration {
+        let more = self
+            .frame_time_per_mib
+            .saturating_mul(total_len.div_ceil(MIB));
+        self.frame_time.saturating_add(more)
+    }
+
+    /// `text`, cut to [`Limits::message_bytes_max`] where a character ends.
+    pub fn cut<'a>(&self, text: &'a str) -> &'a str {
+        cut(text, self.message_bytes_max)
+    }
+}
+
+/// `text`, cut to `bytes` or less, where a character ends.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    (0..=bytes)
+        .rev()
+        .find_map(|end| text.get(..end))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_gets_no_more_than_plain() {
+        let limits = Limits::default();
+        assert_eq!(
+            limits.decompressed_bytes_max,
+            limits.frame_bytes_max as usize
+        );
+        let limits = limits.with_frame_bytes_max(4096);
+        assert_eq!(limits.decompressed_bytes_max, 4096);
+    }
+
+    #[test]
+    fn the_asking_end_tires_first() {
+        assert!(Limits::client().idle < Limits::server().idle);
+    }
+
+    #[test]
+    fn a_longer_frame_has_more_time() {
+        let limits = Limits::default();
+        assert_eq!(limits.frame_time_for(0), Duration::from_secs(10));
+        assert_eq!(limits.frame_time_for(1), Duration::from_secs(11));
+        assert_eq!(limits.frame_time_for(10 * MIB), Duration::from_secs(20));
+        assert!(limits.frame_time_for(u32::MAX) > Duration::from_secs(4096));
+    }
+
+    #[test]
+    fn texts_are_cut_where_a_character_ends() {
+        let limits = Limits::default().with_message_bytes_max(5);
+        assert_eq!(limits.cut("hello"), "hello");
+        assert_eq!(limits.cut("hello!"), "hello");
+        assert_eq!(limits.cut("grün"), "grün");
+        assert_eq!(limits.cut("grüün"), "grü");
+        assert_eq!(limits.cut("grü€"), "grü");
+        assert_eq!(limits.with_message_bytes_max(0).cut("x"), "");
+    }
+}

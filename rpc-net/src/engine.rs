@@ -1,0 +1,533 @@
+//! The loop without its poller: what is done in a turn, on sockets or on a virtual wire.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rpc_codec::ProtocolError;
+use rpc_codec::connection::Connection;
+
+use crate::buffer::ReadBuffer;
+use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Origin};
+use crate::link::Link;
+use crate::mailbox::Mailbox;
+use crate::post::Letter;
+use crate::slab::Key;
+
+/// A stream of bytes to one peer that never blocks.
+pub trait Wire: Send {
+    /// Reads into `buffer`. 0 is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when nothing is there.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes from the front of `pieces`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when nothing can be taken.
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Tells the peer that nothing more will be written.
+    fn finish(&mut self);
+}
+
+/// Events delivered of one connection before the others have their turn. It bounds how long one connection that sends
+/// thousands of tiny frames at once keeps the loop, and is large enough that a pipelining client's batch is answered
+/// by one write.
+const EVENTS_PER_TURN: usize = 256;
+/// How long a connection that we ended waits for the peer's end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The connections of one loop, their driver, and what is done in a turn. Whoever owns the sockets tells it which are
+/// ready and passes the time in.
+pub struct Engine<D: Driver, W> {
+    driver: D,
+    io: IoOf<D>,
+    /// By [`Key::index`], beside the links: the driver never meets them.
+    wires: Vec<Option<W>>,
+    ready: VecDeque<Key>,
+    buffer: ReadBuffer,
+    mailbox: Mailbox<Letter<D::Mail>>,
+    letters: Vec<Letter<D::Mail>>,
+    expired: Vec<Due<D::Due>>,
+    /// How many connections there are, for whoever deals new ones out.
+    load: Arc<AtomicUsize>,
+}
+
+impl<D: Driver, W: Wire> Engine<D, W> {
+    /// An engine without connections, at `now`. `load` counts its connections, for whoever deals out new ones.
+    pub fn new(
+        driver: D,
+        mailbox: Mailbox<Letter<D::Mail>>,
+        timer: Arc<dyn rpc_core::Timer>,
+        now: Instant,
+        load: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            driver,
+            io: Io::new(now, timer),
+            wires: Vec::new(),
+            ready: VecDeque::new(),
+            buffer: ReadBuffer::default(),
+            mailbox,
+            letters: Vec::new(),
+            expired: Vec::new(),
+            load,
+        }
+    }
+
+    /// Takes over a connection. `None` when the driver turns it away.
+    pub fn adopt(&mut self, wire: W, peer: SocketAddr, origin: Origin) -> Option<Key> {
+        let machine = self.driver.open(origin, peer, &mut self.io)?;
+        let key = self.io.links.insert(machine, peer);
+        if self.wires.len() <= key.index() {
+            self.wires.resize_with(key.index() + 1, || None);
+        }
+        self.wires[key.index()] = Some(wire);
+        self.load.fetch_add(1, Ordering::Relaxed);
+        self.driver.opened(key, origin, &mut self.io);
+        self.arm(key);
+        // Bytes may have arrived before anybody watched.
+        self.readable(key, false);
+        Some(key)
+    }
+
+    /// Says that a connection could not be made.
+    pub fn connect_failed(&mut self, ticket: u64, error: io::Error) {
+        self.driver.connect_failed(ticket, error, &mut self.io);
+    }
+
+    /// Says that a connection has something to read. `hung_up` if that includes the peer's FIN or an error.
+    pub fn readable(&mut self, key: Key, hung_up: bool) {
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        link.is_hung_up |= hung_up;
+        if !link.is_ready {
+            link.is_ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Says that a connection can be written to again.
+    pub fn writable(&mut self, key: Key) {
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        if std::mem::take(&mut link.is_blocked) {
+            link.mark_dirty(key, &mut self.io.dirty);
+        }
+    }
+
+    /// Does what there is to do at `now`: reads, delivers, fires timers, writes.
+    pub fn turn(&mut self, now: Instant) {
+        self.io.set_now(now);
+        self.read_ready_links();
+        self.empty_mailbox();
+        self.fire_timers();
+        self.driver.end_of_turn(&mut self.io);
+        self.flush_dirty_links();
+    }
+
+    /// Says that a listener could not accept a connection.
+    pub fn accept_failed(&mut self, error: &io::Error) {
+        self.driver.accept_failed(error, &mut self.io);
+    }
+
+    /// Whether the next turn has something to do without anything new happening.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.io.dirty.is_empty()
+    }
+
+    /// When the next turn is due without anything new happening.
+    pub fn next_turn_at(&self) -> Option<Instant> {
+        self.io.timers.next_at()
+    }
+
+    /// What the driver asks of the owner of the sockets.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.io.actions)
+    }
+
+    /// Whether the loop ends: the driver says so and, unless it cannot wait, all connections have ended.
+    pub fn is_done(&self) -> bool {
+        match self.driver.end() {
+            End::Open => false,
+            End::WhenEmpty => self.io.is_empty(),
+            End::Now => true,
+        }
+    }
+
+    /// The driver, for tests to look at.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// The socket of a connection.
+    pub fn wire_mut(&mut self, key: Key) -> Option<&mut W> {
+        self.io.links.get(key)?;
+        self.wires.get_mut(key.index())?.as_mut()
+    }
+
+    /// Ends one connection at once, for an error of its socket.
+    pub fn drop_link(&mut self, key: Key, kind: io::ErrorKind) {
+        self.remove(key, CloseReason::Failed(kind));
+    }
+
+    /// Ends all connections at once.
+    pub fn stop(&mut self) {
+        for key in self.io.keys() {
+            self.remove(key, CloseReason::Stopped);
+        }
+    }
+
+    fn read_ready_links(&mut self) {
+        // Those that become ready again while others are read wait for the next turn.
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else {
+                return;
+            };
+            if let Some(link) = self.io.links.get_mut(key) {
+                link.is_ready = false;
+                self.read(key);
+            }
+        }
+    }
+
+    /// Reads once from a connection, and delivers what came.
+    fn read(&mut self, key: Key) {
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        if link.lingering_until.is_some() {
+            return self.read_last_bytes(key);
+        }
+        if link.finishing.is_some() {
+            return;
+        }
+        if !link.machine.wants_input(link.output.len()) {
+            link.is_paused = true;
+            return self.deliver(key, BytesMut::new());
+        }
+        match self
+            .buffer
+            .fill(wire, &mut link.input, link.machine.bytes_missing())
+        {
+            Ok(filled) => {
+                let goes_on = filled.read > 0 && (!filled.is_drained || link.is_hung_up);
+                if filled.read == 0 {
+                    link.machine.handle_eof();
+                }
+                self.deliver(key, filled.input);
+                if goes_on {
+                    self.readable(key, false);
+                }
+            }
+            Err(error) if is_transient(&error) => {}
+            Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
+        }
+    }
+
+    /// Feeds a machine and hands its events to the driver.
+    fn deliver(&mut self, key: Key, mut input: BytesMut) {
+        let now = self.io.now();
+        let mut budget = EVENTS_PER_TURN;
+        loop {
+            let Some(machine) = self.io.machine(key) else {
+                return;
+            };
+            let before = input.len();
+            let outcome = machine.handle_input(&mut input, now);
+            let has_taken = input.len() < before;
+            self.deliver_events(key, &mut budget);
+            if let Err(error) = outcome {
+                self.finish_for(key, CloseReason::Protocol(error));
+                break;
+            }
+            if !has_taken || budget == 0 {
+                break;
+            }
+        }
+        self.keep_rest(key, &input);
+        if budget == 0 {
+            self.readable(key, false);
+        }
+        self.settle(key);
+    }
+
+    fn deliver_events(&mut self, key: Key, budget: &mut usize) {
+        while *budget > 0 {
+            let Some(event) = self.io.machine(key).and_then(Connection::poll_event) else {
+                return;
+            };
+            *budget -= 1;
+            self.driver.event(key, event, &mut self.io);
+        }
+    }
+
+    /// Keeps the beginning of a frame for the next read.
+    fn keep_rest(&mut self, key: Key, rest: &BytesMut) {
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        if link.finishing.is_none() && !rest.is_empty() {
+            link.input.extend_from_slice(rest);
+        }
+    }
+
+    /// Writes what a connection has, ends it if it is time, and sets its timer.
+    fn settle(&mut self, key: Key) {
+        self.flush(key);
+        self.arm(key);
+    }
+
+    fn empty_mailbox(&mut self) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.mailbox.drain(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Mail(mail) => self.driver.mail(mail, &mut self.io),
+                Letter::Alarm(at, alarm) => {
+                    self.io.timers.insert(at, Due::Alarm(alarm));
+                }
+            }
+        }
+        self.letters = letters;
+    }
+
+    fn fire_timers(&mut self) {
+        let mut expired = std::mem::take(&mut self.expired);
+        self.io.timers.expire(self.io.now(), &mut expired);
+        for due in expired.drain(..) {
+            match due {
+                Due::Link(key) => self.look_after(key),
+                Due::Alarm(alarm) => alarm.ring(),
+                Due::Driver(due) => self.driver.due(due, &mut self.io),
+            }
+        }
+        self.expired = expired;
+    }
+
+    /// The timer of a connection has fired: one of its limits may have been reached.
+    fn look_after(&mut self, key: Key) {
+        let now = self.io.now();
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        link.timer = None;
+        if link.lingering_until.is_some_and(|until| now >= until) {
+            let reason = link.finishing.unwrap_or(CloseReason::Finished);
+            return self.remove(key, reason);
+        }
+        if stalls_at(link).is_some_and(|at| now >= at) {
+            return self.remove(key, CloseReason::Protocol(ProtocolError::TooSlowReader));
+        }
+        if link.finishing.is_none() && link.machine.poll_timeout().is_some_and(|at| now >= at) {
+            if let Err(error) = link.machine.handle_timeout(now) {
+                self.finish_for(key, CloseReason::Protocol(error));
+            }
+        }
+        self.settle(key);
+    }
+
+    fn flush_dirty_links(&mut self) {
+        let mut dirty = std::mem::take(&mut self.io.dirty);
+        for key in dirty.drain(..) {
+            self.settle(key);
+        }
+        // What became dirty meanwhile waits for the next turn.
+        dirty.append(&mut self.io.dirty);
+        self.io.dirty = dirty;
+    }
+
+    /// Writes what is queued, as far as the socket takes it.
+    fn flush(&mut self, key: Key) {
+        let now = self.io.now();
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        link.is_dirty = false;
+        link.machine.poll_output(&mut link.output);
+        match write_out(link, wire, now) {
+            Ok(()) => self.after_flush(key),
+            Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
+        }
+    }
+
+    fn after_flush(&mut self, key: Key) {
+        let now = self.io.now();
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        if link.finishing.is_none() && link.machine.is_finished() {
+            link.finishing = Some(CloseReason::Peer);
+        }
+        let is_written = link.output.is_empty();
+        let may_end = is_written && link.machine.in_flight() == 0 && link.lingering_until.is_none();
+        if link.finishing.is_some() && may_end {
+            return self.end(key, now);
+        }
+        if link.is_paused && link.machine.wants_input(link.output.len()) {
+            link.is_paused = false;
+            self.readable(key, false);
+        } else if link.is_paused && link.finishing.is_none() {
+            self.resume_events(key);
+        }
+        if is_written {
+            self.io.recycle(key);
+        }
+    }
+
+    /// Frames that were held back may be delivered now that answers have made room.
+    fn resume_events(&mut self, key: Key) {
+        let mut budget = 1;
+        self.deliver_events(key, &mut budget);
+        if budget == 0 {
+            self.readable(key, false);
+        }
+    }
+
+    /// Everything is written and answered: sends the FIN and waits for the peer's, unless that is there.
+    fn end(&mut self, key: Key, now: Instant) {
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        let reason = link.finishing.unwrap_or(CloseReason::Finished);
+        if reason == CloseReason::Peer {
+            return self.remove(key, reason);
+        }
+        if let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) {
+            wire.finish();
+        }
+        link.lingering_until = Some(now + LINGER);
+        self.readable(key, false);
+        self.arm(key);
+    }
+
+    /// Throws away what a peer sends that has been told of the end, until it ends too.
+    fn read_last_bytes(&mut self, key: Key) {
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        let reason = link.finishing.unwrap_or(CloseReason::Finished);
+        match self.buffer.fill(wire, &mut BytesMut::new(), 0) {
+            Ok(filled) if filled.read > 0 => self.readable(key, false),
+            Err(error) if is_transient(&error) => {}
+            _ => self.remove(key, reason),
+        }
+    }
+
+    /// Ends a connection once what it owes is written.
+    fn finish_for(&mut self, key: Key, reason: CloseReason) {
+        if let Some(link) = self.io.links.get_mut(key) {
+            link.finishing.get_or_insert(reason);
+            link.input = BytesMut::new();
+        }
+    }
+
+    fn remove(&mut self, key: Key, reason: CloseReason) {
+        let Some(link) = self.io.links.remove(key) else {
+            return;
+        };
+        if let Some((timer, _)) = link.timer {
+            self.io.timers.cancel(timer);
+        }
+        if let Some(slot) = self.wires.get_mut(key.index()) {
+            *slot = None;
+        }
+        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.driver.closed(key, link.machine, reason, &mut self.io);
+    }
+
+    /// Sets the timer of a connection, unless one fires early enough. It costs nothing on a connection that is busy:
+    /// its times only move away, and the timer asks for them when it fires.
+    fn arm(&mut self, key: Key) {
+        let now = self.io.now();
+        let Some(link) = self.io.links.get_mut(key) else {
+            return;
+        };
+        let machine_at = if link.finishing.is_none() {
+            link.machine.poll_timeout()
+        } else {
+            None
+        };
+        let Some(at) = [machine_at, stalls_at(link), link.lingering_until]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
+            return;
+        };
+        match link.timer {
+            Some((_, armed_at)) if armed_at <= at => return,
+            Some((timer, _)) => drop(self.io.timers.cancel(timer)),
+            None => {}
+        }
+        // Asking again in the same tick would spin: a machine whose time has come and who has calls in flight waits.
+        let at = at.max(now + TIMER_PAUSE);
+        let timer = self.io.timers.insert(at, Due::Link(key));
+        link.timer = Some((timer, at));
+    }
+}
+
+/// The least time between two looks at a connection.
+const TIMER_PAUSE: Duration = Duration::from_millis(100);
+
+/// When a peer that takes nothing of what it asked for has had its time.
+fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
+    link.stalled_since
+        .map(|since| since + link.machine.limits().write_stall)
+}
+
+fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {
+    while !link.output.is_empty() && !link.is_blocked {
+        let offered = link
+            .output
+            .with_slices(|pieces| pieces.iter().map(|piece| piece.len()).sum::<usize>());
+        match link.output.with_slices(|pieces| wire.write(pieces)) {
+            Ok(written) => {
+                link.output.advance(written);
+                link.stalled_since = (!link.output.is_empty()).then_some(now);
+                link.is_blocked = written < offered;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                link.stalled_since.get_or_insert(now);
+                link.is_blocked = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+impl<D: Driver, W> std::fmt::Debug for Engine<D, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("io", &self.io)
+            .finish_non_exhaustive()
+    }
+}

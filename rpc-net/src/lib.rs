@@ -1,0 +1,41 @@
+//! The event loop of Tern: one for both ends.
+//!
+//! A loop is one thread with one poller. It moves bytes between sockets and the protocol machines of `rpc-codec`, and
+//! tells a [`Driver`] what happened; it knows nothing of methods, services or policies. No crate but this one opens a
+//! socket.
+//!
+//! The loop without its poller is the [`Engine`]: it runs on anything that is a [`Wire`], so the simulation drives the
+//! very code that serves real sockets.
+//!
+//! # Layout
+//!
+//! * [`reactor`] – one thread, one poller: [`Seat`] and [`Reactor`]
+//! * [`engine`] – what is done in a turn, on any [`Wire`]
+//! * [`io`] – [`Driver`], and what it may do to its connections: [`Io`]
+//! * [`slab`] – connections under keys that do not fit whoever comes after them
+//! * `link` – one connection: its machine and its queues
+//! * `buffer` – the read buffer that all connections share
+//! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
+//! * [`timer`] – a timer wheel with cheap cancelling
+//! * [`listen`], [`socket`] – accepting, and the options of sockets
+//! * [`signal`] – SIGTERM and SIGINT, as values
+
+mod buffer;
+pub mod engine;
+pub mod io;
+mod link;
+pub mod listen;
+pub mod mailbox;
+pub mod post;
+pub mod reactor;
+pub mod signal;
+pub mod slab;
+pub mod socket;
+pub mod timer;
+
+pub use engine::{Engine, Wire};
+pub use io::{Action, CloseReason, Driver, End, Io, IoOf, Origin};
+pub use listen::Listener;
+pub use post::Post;
+pub use reactor::{Place, Reactor, Seat};
+pub use slab::Key;

@@ -1,0 +1,465 @@
+//! One thread, one poller: the loop on real sockets.
+
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rpc_core::{Clock, park};
+use slab::Slab;
+use socket2::SockRef;
+
+use crate::engine::{Engine, Wire};
+use crate::io::{Action, Driver, Origin};
+use crate::listen::{ACCEPTS_PER_WAKE, Listener, Next};
+use crate::mailbox::{Mailbox, Sender, Wake};
+use crate::post::{Letter, Post};
+use crate::slab::Key;
+use crate::socket;
+
+/// Events taken from the operating system at a time.
+const EVENTS: usize = 1024;
+
+/// Tokens without this bit are keys of connections.
+const OTHERS: u64 = 1 << 63;
+const WAKER: u64 = OTHERS | 1;
+const LISTENERS: u64 = OTHERS | 1 << 61;
+const CONNECTING: u64 = OTHERS | 1 << 62;
+const INDEX_MASK: u64 = u32::MAX as u64;
+
+/// A loop that does not run yet, so that drivers and their neighbours can learn its address first.
+#[derive(Debug)]
+pub struct Seat<M> {
+    poll: Poll,
+    mailbox: Mailbox<Letter<M>>,
+    post: Post<M>,
+    dealt: Mailbox<Accepted>,
+    place: Place,
+}
+
+impl<M: Send + 'static> Seat<M> {
+    /// Prepares a loop.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let wake: Arc<dyn Wake> = Arc::new(Waker::new(poll.registry(), token(WAKER))?);
+        let (mailbox, sender) = Mailbox::new(Arc::clone(&wake));
+        let (dealt, deal) = Mailbox::new(wake);
+        let place = Place {
+            deal,
+            load: Arc::default(),
+        };
+        Ok(Self {
+            poll,
+            mailbox,
+            post: Post::new(sender),
+            dealt,
+            place,
+        })
+    }
+
+    /// Reaches the driver that will sit here.
+    pub fn post(&self) -> &Post<M> {
+        &self.post
+    }
+
+    /// Where accepted connections can be dealt to.
+    pub fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    /// Seats a driver. Connections that `listeners` accept are dealt to `places`, one of which may be this loop.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system cannot watch the listeners.
+    pub fn seat<D>(
+        self,
+        driver: D,
+        clock: Clock,
+        mut listeners: Vec<Listener>,
+        places: Vec<Place>,
+    ) -> io::Result<Reactor<D>>
+    where
+        D: Driver<Mail = M>,
+    {
+        for (listener, index) in listeners.iter_mut().zip(LISTENERS..) {
+            self.poll
+                .registry()
+                .register(listener, token(index), Interest::READABLE)?;
+        }
+        let engine = Engine::new(
+            driver,
+            self.mailbox,
+            Arc::new(self.post),
+            clock.now(),
+            self.place.load,
+        );
+        let doors = listeners
+            .into_iter()
+            .map(|listener| Door {
+                listener,
+                next: Next::Again,
+            })
+            .collect();
+        Ok(Reactor {
+            engine,
+            poll: self.poll,
+            events: Events::with_capacity(EVENTS),
+            clock,
+            doors,
+            places,
+            dealt: self.dealt,
+            arrivals: Vec::new(),
+            connecting: Slab::new(),
+        })
+    }
+}
+
+/// One thread, one poller, and the connections of one driver.
+pub struct Reactor<D: Driver> {
+    engine: Engine<D, TcpWire>,
+    poll: Poll,
+    events: Events,
+    clock: Clock,
+    doors: Vec<Door>,
+    places: Vec<Place>,
+    dealt: Mailbox<Accepted>,
+    arrivals: Vec<Accepted>,
+    connecting: Slab<Connecting>,
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Runs on this thread until the driver is done and its connections have ended.
+    pub fn run(mut self) {
+        park::mark_event_loop();
+        while !self.engine.is_done() {
+            if let Err(error) = self.turn() {
+                tracing::error!(%error, "the event loop cannot go on");
+                break;
+            }
+        }
+        self.engine.stop();
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.wait_for_readiness()?;
+        let now = self.clock.now();
+        self.note_readiness();
+        self.accept(now);
+        self.adopt_dealt();
+        self.engine.turn(now);
+        self.act();
+        Ok(())
+    }
+
+    fn wait_for_readiness(&mut self) -> io::Result<()> {
+        let timeout = self.patience();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// How long nothing has to be done. The clock is read only when a timer bounds that.
+    fn patience(&self) -> Option<Duration> {
+        if self.engine.has_work() || self.doors.iter().any(|door| door.next == Next::Again) {
+            return Some(Duration::ZERO);
+        }
+        let rests = self.doors.iter().filter_map(|door| match door.next {
+            Next::RestUntil(until) => Some(until),
+            _ => None,
+        });
+        let at = rests.chain(self.engine.next_turn_at()).min()?;
+        // Rounded up to the poller's millisecond: a wait that ends early would only be followed by another.
+        let wait = at.saturating_duration_since(self.clock.now());
+        Some(Duration::from_millis(
+            u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX),
+        ))
+    }
+
+    fn note_readiness(&mut self) {
+        let mut connected = Vec::new();
+        for event in &self.events {
+            match event.token().0 as u64 {
+                WAKER => {}
+                number if number & CONNECTING == CONNECTING => {
+                    connected.push((number & INDEX_MASK) as usize)
+                }
+                number if number & LISTENERS == LISTENERS => {
+                    if let Some(door) = self.doors.get_mut((number & INDEX_MASK) as usize) {
+                        door.next = Next::Again;
+                    }
+                }
+                number => {
+                    let key = Key::from_u64(number);
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.engine
+                            .readable(key, event.is_read_closed() || event.is_error());
+                    }
+                    if event.is_writable() {
+                        self.engine.writable(key);
+                    }
+                }
+            }
+        }
+        for index in connected {
+            self.finish_connecting(index);
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for index in 0..self.doors.len() {
+            let mut accepted = Vec::new();
+            let Some(door) = self.doors.get_mut(index) else {
+                return;
+            };
+            if door.next != Next::Wait {
+                door.next = door
+                    .listener
+                    .accept(ACCEPTS_PER_WAKE, now, |outcome| accepted.push(outcome));
+            }
+            self.deal(accepted);
+        }
+    }
+
+    /// Deals connections to the loops that have the fewest.
+    fn deal(&mut self, accepted: Vec<io::Result<(TcpStream, SocketAddr)>>) {
+        for outcome in accepted {
+            match outcome {
+                Ok(connection) => {
+                    let place = self
+                        .places
+                        .iter()
+                        .min_by_key(|place| place.load.load(Ordering::Relaxed));
+                    // A loop that has ended drops it, which closes it.
+                    let _ = place.map(|place| place.take(connection));
+                }
+                Err(error) => self.engine.accept_failed(&error),
+            }
+        }
+    }
+
+    fn adopt_dealt(&mut self) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        self.dealt.drain(&mut arrivals);
+        for Accepted {
+            stream,
+            peer,
+            place,
+        } in arrivals.drain(..)
+        {
+            // The engine counts it from here on.
+            drop(place);
+            self.adopt(stream, peer, Origin::Accepted);
+        }
+        self.arrivals = arrivals;
+    }
+
+    fn adopt(&mut self, stream: TcpStream, peer: SocketAddr, origin: Origin) {
+        let Some(key) = self.engine.adopt(TcpWire { stream }, peer, origin) else {
+            return;
+        };
+        let Some(wire) = self.engine.wire_mut(key) else {
+            return;
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let watched = match origin {
+            Origin::Accepted => {
+                self.poll
+                    .registry()
+                    .register(&mut wire.stream, key_token(key), interest)
+            }
+            Origin::Connected(_) => {
+                self.poll
+                    .registry()
+                    .reregister(&mut wire.stream, key_token(key), interest)
+            }
+        };
+        if let Err(error) = watched {
+            tracing::warn!(%error, %peer, "a connection cannot be watched");
+            self.engine.drop_link(key, error.kind());
+        }
+    }
+
+    fn act(&mut self) {
+        for action in self.engine.take_actions() {
+            match action {
+                Action::Connect { ticket, address } => {
+                    if let Err(error) = self.begin_connecting(ticket, address) {
+                        self.engine.connect_failed(ticket, error);
+                    }
+                }
+                Action::Abandon { ticket } => self
+                    .connecting
+                    .retain(|_, attempt| attempt.ticket != ticket),
+                Action::StopListening => self.stop_listening(),
+            }
+        }
+    }
+
+    /// Whoever has been let in by the kernel is served; then the door is shut.
+    fn stop_listening(&mut self) {
+        for mut door in std::mem::take(&mut self.doors) {
+            let mut accepted = Vec::new();
+            let _ = door
+                .listener
+                .accept(usize::MAX, self.clock.now(), |outcome| {
+                    accepted.push(outcome)
+                });
+            self.deal(accepted);
+        }
+    }
+
+    fn begin_connecting(&mut self, ticket: u64, address: SocketAddr) -> io::Result<()> {
+        let stream = socket::connect(address)?;
+        let entry = self.connecting.vacant_entry();
+        let number = CONNECTING | entry.key() as u64;
+        let attempt = entry.insert(Connecting {
+            stream,
+            ticket,
+            address,
+        });
+        self.poll.registry().register(
+            &mut attempt.stream,
+            token(number),
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    fn finish_connecting(&mut self, index: usize) {
+        let Some(attempt) = self.connecting.get(index) else {
+            return;
+        };
+        match socket::is_connected(&attempt.stream) {
+            Ok(false) => {}
+            Ok(true) => {
+                let Connecting {
+                    stream,
+                    ticket,
+                    address,
+                } = self.connecting.remove(index);
+                self.adopt(stream, address, Origin::Connected(ticket));
+            }
+            Err(error) => {
+                let attempt = self.connecting.remove(index);
+                self.engine.connect_failed(attempt.ticket, error);
+            }
+        }
+    }
+}
+
+impl<D: Driver> std::fmt::Debug for Reactor<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactor")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where accepted connections can be dealt to: one loop.
+#[derive(Debug, Clone)]
+pub struct Place {
+    deal: Sender<Accepted>,
+    /// Connections that this loop has or is about to be dealt.
+    load: Arc<AtomicUsize>,
+}
+
+impl Place {
+    fn take(&self, (stream, peer): (TcpStream, SocketAddr)) -> Result<(), ()> {
+        let place = Dealt::new(&self.load);
+        self.deal
+            .send(Accepted {
+                stream,
+                peer,
+                place,
+            })
+            .map_err(drop)
+    }
+}
+
+/// A connection on its way to its loop.
+#[derive(Debug)]
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Dealt,
+}
+
+/// Counts a connection for a loop until the loop counts it itself.
+#[derive(Debug)]
+struct Dealt(Arc<AtomicUsize>);
+
+impl Dealt {
+    fn new(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Dealt {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Door {
+    listener: Listener,
+    next: Next,
+}
+
+#[derive(Debug)]
+struct Connecting {
+    stream: TcpStream,
+    ticket: u64,
+    address: SocketAddr,
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+struct TcpWire {
+    stream: TcpStream,
+}
+
+impl Wire for TcpWire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        // A plain writev would raise SIGPIPE in programs that do not ignore it; sendmsg can be told not to.
+        let socket = SockRef::from(&self.stream);
+        match pieces {
+            [piece] => socket.send_with_flags(piece, NO_SIGNAL),
+            pieces => socket.send_vectored_with_flags(pieces, NO_SIGNAL),
+        }
+    }
+
+    fn finish(&mut self) {
+        // It fails only on a connection that is gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+/// MSG_NOSIGNAL of Linux and Android, where the flag exists.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_SIGNAL: i32 = 0x4000;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_SIGNAL: i32 = 0;
+
+fn token(number: u64) -> Token {
+    Token(number as usize)
+}
+
+fn key_token(key: Key) -> Token {
+    token(key.to_u64())
+}
+
+const _: () = assert!(usize::BITS >= 64, "tokens carry 64 bits");

@@ -1,0 +1,271 @@
+//! [`Server::builder`]: what a server serves, and how.
+
+use std::marker::PhantomData;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use rpc_codec::Limits;
+use rpc_core::filter::{Open, Then};
+use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
+use rpc_net::{Listener, Post};
+use rpc_policy::admit::{Admit, Guards};
+
+use crate::driver::{Mail, ServerDriver, Shared};
+use crate::{Config, Pool, Router, ServeError, Server};
+
+/// Makes a [`Server`]. Reading order is execution order: what admits stands at the door, then the filters, outermost
+/// first, then the services.
+///
+/// Filters come before services; to add one behind a service would not put it before that service, so there is no way
+/// to write it:
+///
+/// ```compile_fail
+/// # use rpc_server::Server;
+/// # fn example<S: rpc_core::Service + 'static>(service: rpc_core::Mount<S>, filter: impl rpc_core::Filter) {
+/// Server::builder().service(service).filter(filter);
+/// # }
+/// ```
+///
+/// ```
+/// # use rpc_server::Server;
+/// # fn example<S: rpc_core::Service + 'static>(service: rpc_core::Mount<S>, filter: impl rpc_core::Filter) {
+/// Server::builder().filter(filter).service(service);
+/// # }
+/// ```
+#[must_use = "call `bind`"]
+pub struct ServerBuilder<F = Open, Stage = Filters> {
+    filters: Arc<F>,
+    config: Config,
+    router: Router,
+    admit: Guards,
+    observer: Option<Box<dyn Observer>>,
+    pool: Option<Executor>,
+    addresses: Vec<Result<SocketAddr, ServeError>>,
+    clock: Clock,
+    stage: PhantomData<Stage>,
+}
+
+/// The stage of a [`ServerBuilder`] that takes filters.
+#[derive(Debug, Clone, Copy)]
+pub struct Filters;
+
+/// The stage of a [`ServerBuilder`] that has services.
+#[derive(Debug, Clone, Copy)]
+pub struct Services;
+
+impl Server {
+    /// A server without services.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            filters: Arc::new(Open),
+            config: Config::default(),
+            router: Router::new(),
+            admit: Guards::new(),
+            observer: None,
+            pool: None,
+            addresses: Vec::new(),
+            clock: Clock::system(),
+            stage: PhantomData,
+        }
+    }
+}
+
+impl<F: Filter> ServerBuilder<F, Filters> {
+    /// Puts a filter before all services, inside of the filters that are there.
+    pub fn filter<G: Filter>(self, filter: G) -> ServerBuilder<Then<Arc<F>, G>, Filters> {
+        ServerBuilder {
+            filters: Arc::new(self.filters.then(filter)),
+            config: self.config,
+            router: self.router,
+            admit: self.admit,
+            observer: self.observer,
+            pool: self.pool,
+            addresses: self.addresses,
+            clock: self.clock,
+            stage: PhantomData,
+        }
+    }
+}
+
+impl<F: Filter, Stage> ServerBuilder<F, Stage> {
+    /// Serves a service.
+    pub fn service<S: Service + 'static>(self, mount: Mount<S>) -> ServerBuilder<F, Services> {
+        let router = self.router.mount_behind(Arc::clone(&self.filters), mount);
+        ServerBuilder {
+            filters: self.filters,
+            config: self.config,
+            router,
+            admit: self.admit,
+            observer: self.observer,
+            pool: self.pool,
+            addresses: self.addresses,
+            clock: self.clock,
+            stage: PhantomData,
+        }
+    }
+
+    /// Decides at the door, from the head alone, before anything is queued. Those added first decide first.
+    pub fn admit(mut self, admit: impl Admit) -> Self {
+        self.admit.push(admit);
+        self
+    }
+
+    /// Tells `observer` what happens. Default: nobody is told.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Runs services that name no pool on `pool`. Default: a pool called `worker` with four threads for each core.
+    pub fn pool(mut self, pool: &impl AsRef<Executor>) -> Self {
+        self.pool = Some(pool.as_ref().clone());
+        self
+    }
+
+    /// Replaces all settings.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Bounds the time of every call, counted from its arrival. Default: what the caller gives.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = Some(timeout);
+        self
+    }
+
+    /// How many event loops serve connections. Default: half the cores, at least 1.
+    pub fn reactors(mut self, reactors: usize) -> Self {
+        self.config.reactors = reactors;
+        self
+    }
+
+    /// How many threads the default pool has. Default: four for each core, at least 8.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.config.workers = workers;
+        self
+    }
+
+    /// What a peer may make us do.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// How long the server takes at most from being told to end until the end. Default: 10 s.
+    pub fn drain(mut self, grace: Duration) -> Self {
+        self.config.grace = grace;
+        self.config.close_wait = self.config.close_wait.min(grace);
+        self
+    }
+
+    /// How long a server that was told to end goes on accepting. Default: 500 ms.
+    pub fn close_wait(mut self, close_wait: Duration) -> Self {
+        self.config.close_wait = close_wait;
+        self
+    }
+
+    /// Uses another clock than the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Listens on `address` too. Port 0 takes a free port.
+    pub fn listen(mut self, address: impl ToString) -> Self {
+        self.addresses.push(parse(&address.to_string()));
+        self
+    }
+
+    /// Listens on `address`, and on those given by [`ServerBuilder::listen`]. From here on connections are accepted by
+    /// the operating system; they are served once the server runs.
+    ///
+    /// # Errors
+    ///
+    /// Names the address, the method or the setting that is wrong, and says what the operating system says.
+    pub fn bind(self, address: impl ToString) -> Result<Server, ServeError> {
+        let mut builder = self.listen(address);
+        let mut listeners = Vec::new();
+        for address in std::mem::take(&mut builder.addresses) {
+            let address = address?;
+            listeners.push(
+                Listener::bind(address).map_err(|source| ServeError::Listen { address, source })?,
+            );
+        }
+        if builder.router.services() == 0 {
+            let missing =
+                "the server has no service: add one by `.service(...)` before `.bind(...)`";
+            return Err(ServeError::Nothing { missing });
+        }
+        let (config, clock) = (builder.config.clone(), builder.clock.clone());
+        Ok(Server::new(
+            builder.into_shared()?,
+            config,
+            clock,
+            listeners,
+        ))
+    }
+
+    /// The answering end without sockets, for simulations: a driver is made for each loop, given how to reach it.
+    ///
+    /// # Errors
+    ///
+    /// Names the method or the setting that is wrong.
+    pub fn into_driver(self) -> Result<impl Fn(Post<Mail>) -> ServerDriver, ServeError> {
+        let shared = self.into_shared()?;
+        Ok(move |post| ServerDriver::new(Arc::clone(&shared), post))
+    }
+
+    fn into_shared(self) -> Result<Arc<Shared>, ServeError> {
+        self.config.check()?;
+        self.router.check()?;
+        self.router
+            .set_unpacked_max(self.config.limits.decompressed_bytes_max);
+        let workers = self.config.workers;
+        let default_pool = self.pool.unwrap_or_else(|| {
+            Pool::builder("worker")
+                .threads(workers)
+                .build()
+                .as_ref()
+                .clone()
+        });
+        Ok(Arc::new(Shared {
+            router: self.router,
+            admit: self.admit,
+            observer: self.observer,
+            limits: Arc::new(self.config.limits),
+            timeout: self.config.timeout,
+            default_pool,
+            clock: self.clock,
+            connections: AtomicUsize::new(0),
+            connections_max: self.config.connections_max,
+            calls: Arc::new(Permits::new(self.config.calls_max)),
+            bytes: AtomicUsize::new(0),
+            bytes_max: self.config.bytes_max,
+            cut: AtomicUsize::new(0),
+        }))
+    }
+}
+
+impl<F, Stage> std::fmt::Debug for ServerBuilder<F, Stage> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("config", &self.config)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first address that the text stands for; a name is looked up.
+fn parse(given: &str) -> Result<SocketAddr, ServeError> {
+    let failed = |source| ServeError::Address {
+        given: given.to_owned(),
+        source,
+    };
+    let mut found = given.to_socket_addrs().map_err(failed)?;
+    found
+        .next()
+        .ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+}

@@ -1,0 +1,41 @@
+//! The answering end of Tern: a server that embeds services, runs their handlers on pools or in place, answers in time,
+//! and leaves without losing a call.
+//!
+//! ```no_run
+//! use rpc_core::{Context, Mount, Service, Status};
+//! use rpc_server::{Server, ServeError, terminate};
+//!
+//! fn serve<S: Service + 'static>(greeter: Mount<S>) -> Result<(), ServeError> {
+//!     Server::builder().service(greeter).bind("0.0.0.0:8000")?.run_until(terminate())
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! * [`builder`] – what a server serves, and how: [`Server::builder`]
+//! * [`server`] – [`Server`], bound, and [`Running`], the threads that serve
+//! * [`router`] – [`Router`]: from a path to its service
+//! * `dispatch` – from a request to a running handler, in place or as a job
+//! * [`driver`] – the answering end of one event loop: deadlines, answers, draining
+//! * [`pool`] – [`Pool`]: threads that may be blocked
+//! * [`stop`] – what tells a server to end: [`terminate`]
+//! * [`config`] – [`Config`]: settings and their defaults
+//! * [`error`] – [`ServeError`]: what keeps a server from serving
+
+pub mod builder;
+pub mod config;
+mod dispatch;
+pub mod driver;
+pub mod error;
+pub mod pool;
+pub mod router;
+pub mod server;
+pub mod stop;
+
+pub use builder::ServerBuilder;
+pub use config::Config;
+pub use error::ServeError;
+pub use pool::{Pool, PoolBuilder};
+pub use router::Router;
+pub use server::{Running, Server, Stopper};
+pub use stop::{StopSignal, Terminate, terminate};

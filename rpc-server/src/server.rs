@@ -1,0 +1,209 @@
+//! [`Server`]: bound and not running yet, and [`Running`]: the threads that serve.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use rpc_core::Clock;
+use rpc_net::{Listener, Place, Post, Seat};
+
+use crate::driver::{Mail, ServerDriver, Shared};
+use crate::stop::StopSignal;
+use crate::{Config, ServeError};
+
+/// A server that listens and does not serve yet. Made by [`Server::builder`].
+#[derive(Debug)]
+#[must_use = "a server serves nothing until it runs"]
+pub struct Server {
+    shared: Arc<Shared>,
+    config: Config,
+    clock: Clock,
+    listeners: Vec<Listener>,
+}
+
+impl Server {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        config: Config,
+        clock: Clock,
+        listeners: Vec<Listener>,
+    ) -> Self {
+        Self {
+            shared,
+            config,
+            clock,
+            listeners,
+        }
+    }
+
+    /// The addresses that it listens on, with the ports that were taken, in the order they were given.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(Listener::local_addr).collect()
+    }
+
+    /// Serves until `signal` tells it to end; then answers what it holds, within the grace time, and ends. Told a
+    /// second time it ends at once.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot run, or when calls were cut off at the end.
+    pub fn run_until(self, mut signal: impl StopSignal) -> Result<(), ServeError> {
+        let running = self.start()?;
+        let stopper = running.stopper();
+        let watch = thread::Builder::new()
+            .name("tern-control".into())
+            .spawn(move || {
+                match signal.wait() {
+                    Ok(()) => stopper.stop(),
+                    Err(error) => {
+                        return tracing::error!(%error, "nothing will tell the server to end");
+                    }
+                }
+                if signal.wait().is_ok() {
+                    stopper.stop_now();
+                }
+            });
+        watch.map_err(|source| ServeError::Loop {
+            what: "the control thread cannot be started",
+            source,
+        })?;
+        running.join()
+    }
+
+    /// Serves on threads of its own until it is [stopped](Stopper::stop).
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses descriptors or threads.
+    pub fn start(self) -> Result<Running, ServeError> {
+        let failed = |source| ServeError::Loop {
+            what: "an event loop cannot be started",
+            source,
+        };
+        let addresses = self.addresses();
+        let seats = (0..self.config.reactors)
+            .map(|_| Seat::new())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let places: Vec<Place> = seats.iter().map(Seat::place).collect();
+        let posts: Vec<Post<Mail>> = seats.iter().map(|seat| seat.post().clone()).collect();
+        // The first loop accepts for all; connections are dealt to the loop that has the fewest.
+        let mut listeners = Some((self.listeners, places));
+        let mut threads = Vec::new();
+        for (index, seat) in seats.into_iter().enumerate() {
+            let driver = ServerDriver::new(Arc::clone(&self.shared), seat.post().clone());
+            let (listeners, places) = listeners.take().unwrap_or_default();
+            let reactor = seat
+                .seat(driver, self.clock.clone(), listeners, places)
+                .map_err(failed)?;
+            let thread = thread::Builder::new()
+                .name(format!("io-{index}"))
+                .spawn(move || reactor.run());
+            threads.push(thread.map_err(failed)?);
+        }
+        let stopper = Stopper {
+            posts,
+            config: self.config,
+        };
+        Ok(Running {
+            addresses,
+            stopper,
+            threads,
+            shared: self.shared,
+        })
+    }
+}
+
+/// A server that serves on threads of its own.
+#[derive(Debug)]
+#[must_use = "a running server ends when it is stopped, not when this is dropped: keep it to `stop` and `join`"]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    stopper: Stopper,
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Running {
+    /// The addresses that it listens on, in the order they were given.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The first address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses
+            .first()
+            .copied()
+            .expect("a server listens somewhere")
+    }
+
+    /// What stops it, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many calls wait or run on pools.
+    pub fn calls_in_flight(&self) -> usize {
+        self.shared.calls.taken()
+    }
+
+    /// Tells it to end, and waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Cut`] when calls were cut off.
+    pub fn stop(self) -> Result<(), ServeError> {
+        self.stopper.stop();
+        self.join()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Cut`] when calls were cut off.
+    pub fn join(self) -> Result<(), ServeError> {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("an event loop panicked");
+            }
+        }
+        match self.shared.cut.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            calls => Err(ServeError::Cut { calls }),
+        }
+    }
+}
+
+/// Stops a [`Running`] server. Stopping twice changes nothing.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    posts: Vec<Post<Mail>>,
+    config: Config,
+}
+
+impl Stopper {
+    /// Tells the server to end: it marks its answers, stops accepting after a while, answers what it holds, and ends.
+    /// Does not wait for that.
+    pub fn stop(&self) {
+        for post in &self.posts {
+            let (close_wait, grace) = (self.config.close_wait, self.config.grace);
+            // A loop that has ended need not be told.
+            let _ = post.send(Mail::drain(close_wait, grace));
+        }
+    }
+
+    /// Tells the server to end at once.
+    pub fn stop_now(&self) {
+        for post in &self.posts {
+            let _ = post.send(Mail::stop());
+        }
+    }
+}
