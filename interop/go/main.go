@@ -1,0 +1,122 @@
+// Command peer is the Go side of the interop suite: a tRPC-Go server and a
+// tRPC-Go client that checks a server case by case. See README.md.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+const usage = `usage:
+  peer server --addr HOST:PORT [--transport tnet|go-net] [--timeout-ms N] [--ignore-deadline] [--verbose]
+  peer client --addr HOST:PORT --mode pooled|multiplexed [--transport tnet|go-net]
+              [--case NAME[,NAME...]] [--expect-deadline-answer] [--verbose]
+  peer cases
+`
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	}
+	var err error
+	switch os.Args[1] {
+	case "server":
+		err = serverCommand(os.Args[2:])
+	case "client":
+		err = clientCommand(os.Args[2:])
+	case "cases":
+		for _, c := range allCases {
+			fmt.Println(c.name)
+		}
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peer:", err)
+		os.Exit(1)
+	}
+}
+
+// newFlags makes a flag set that ends the program with status 2 on bad flags.
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet("peer "+name, flag.ExitOnError)
+	flags.Usage = func() {
+		fmt.Fprint(os.Stderr, usage)
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
+// badUsage reports a wrong value of a flag and ends the program.
+func badUsage(format string, args ...interface{}) {
+	fmt.Fprintf(os.Stderr, "peer: "+format+"\n", args...)
+	os.Exit(2)
+}
+
+func checkTransport(name string) {
+	switch name {
+	case "", "tnet", "go-net":
+	default:
+		badUsage("--transport must be tnet or go-net, not %q", name)
+	}
+}
+
+func serverCommand(args []string) error {
+	flags := newFlags("server")
+	var o serverOptions
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "listening address; port 0 takes a free port")
+	flags.StringVar(&o.transport, "transport", "", "tnet or go-net; default: what trpc-go chooses")
+	timeoutMS := flags.Int("timeout-ms", 0, "the service's own timeout; 0 = none")
+	flags.BoolVar(&o.ignoreDeadline, "ignore-deadline", false,
+		"handlers sleep through their deadline and succeed late")
+	verbose := flags.Bool("verbose", false, "show the framework's log on standard error")
+	_ = flags.Parse(args)
+	if flags.NArg() > 0 {
+		badUsage("unexpected argument %q", flags.Arg(0))
+	}
+	checkTransport(o.transport)
+	if *timeoutMS < 0 {
+		badUsage("--timeout-ms must not be negative")
+	}
+	o.timeout = time.Duration(*timeoutMS) * time.Millisecond
+	setUpLogging(*verbose)
+	return runServer(o)
+}
+
+func clientCommand(args []string) error {
+	flags := newFlags("client")
+	var o clientOptions
+	flags.StringVar(&o.addr, "addr", "", "address of the server to check")
+	mode := flags.String("mode", "", "pooled or multiplexed")
+	flags.StringVar(&o.transport, "transport", "", "tnet or go-net; default: what trpc-go chooses")
+	cases := flags.String("case", "", "run only these cases, separated by commas")
+	flags.BoolVar(&o.expectDeadlineAnswer, "expect-deadline-answer", false,
+		"also run the cases that want an answer when a deadline passes on the server")
+	verbose := flags.Bool("verbose", false, "show the framework's log and notes on standard error")
+	_ = flags.Parse(args)
+	if flags.NArg() > 0 {
+		badUsage("unexpected argument %q", flags.Arg(0))
+	}
+	if o.addr == "" {
+		badUsage("--addr is needed")
+	}
+	checkTransport(o.transport)
+	switch *mode {
+	case "pooled":
+	case "multiplexed":
+		o.multiplexed = true
+	default:
+		badUsage("--mode must be pooled or multiplexed, not %q", *mode)
+	}
+	if *cases != "" {
+		o.only = strings.Split(*cases, ",")
+	}
+	o.verbose = *verbose
+	setUpLogging(*verbose)
+	return runClient(o)
+}

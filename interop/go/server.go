@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"tern.interop/peer/interoppb"
+
+	"trpc.group/trpc-go/trpc-go"
+	"trpc.group/trpc-go/trpc-go/codec"
+	"trpc.group/trpc-go/trpc-go/errs"
+	"trpc.group/trpc-go/trpc-go/server"
+)
+
+const (
+	metaPrefix     = "app-"
+	metaEchoPrefix = "app-echo-"
+	metaLeftMS     = "app-left-ms"
+)
+
+type serverOptions struct {
+	addr           string
+	transport      string
+	timeout        time.Duration
+	ignoreDeadline bool
+}
+
+// interopServer is the service's implementation.
+type interopServer struct {
+	ignoreDeadline bool
+}
+
+func (s *interopServer) Unary(ctx context.Context, req *interoppb.UnaryRequest) (*interoppb.UnaryResponse, error) {
+	answerMetadata(ctx)
+	if err := s.wait(ctx, time.Duration(req.GetDelayMs())*time.Millisecond); err != nil {
+		return nil, err
+	}
+	if code := req.GetFailCode(); code != 0 {
+		return nil, errs.New(int(code), req.GetFailMessage())
+	}
+	return &interoppb.UnaryResponse{Payload: req.GetPayload(), ServedBy: "trpc-go"}, nil
+}
+
+// answerMetadata sets the metadata of the response. The framework itself sends
+// the request's pairs back too.
+func answerMetadata(ctx context.Context) {
+	echo := map[string][]byte{}
+	for key, value := range codec.Message(ctx).ServerMetaData() {
+		if strings.HasPrefix(key, metaPrefix) {
+			echo[metaEchoPrefix+strings.TrimPrefix(key, metaPrefix)] = value
+		}
+	}
+	for key, value := range echo {
+		trpc.SetMetaData(ctx, key, value)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline).Milliseconds()
+		trpc.SetMetaData(ctx, metaLeftMS, []byte(strconv.FormatInt(left, 10)))
+	}
+}
+
+// wait sleeps, but not past the deadline: then it returns the timeout error
+// that the framework turns into ret 21 if the deadline was the service's own,
+// and into silence if it was the caller's.
+func (s *interopServer) wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	if s.ignoreDeadline {
+		time.Sleep(d)
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return errs.NewFrameError(errs.RetServerTimeout, "the handler gave up at its deadline")
+	}
+}
+
+// runServer serves until SIGTERM or SIGINT.
+func runServer(o serverOptions) error {
+	// The listener is made here, so that port 0 works and the port is known.
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return err
+	}
+	cfg := &trpc.Config{}
+	cfg.Global.EnableSet = "N"
+	cfg.Server.Network = "tcp"
+	cfg.Server.Protocol = trpc.ProtocolName
+	cfg.Server.Service = []*trpc.ServiceConfig{{
+		Name:      serviceName,
+		Address:   listener.Addr().String(),
+		Timeout:   int(o.timeout / time.Millisecond),
+		Transport: o.transport,
+	}}
+	s := trpc.NewServerWithConfig(cfg, server.WithListener(listener))
+	service := s.Service(serviceName)
+	if err := service.Register(&interopDesc, &interopServer{ignoreDeadline: o.ignoreDeadline}); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve() }()
+	if err := awaitAnswer(listener.Addr().String(), 10*time.Second); err != nil {
+		return err
+	}
+	fmt.Printf("listening %s\n", listener.Addr())
+	return <-done
+}
+
+// awaitAnswer returns as soon as the server has answered a call.
+func awaitAnswer(addr string, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := func() error {
+			conn, err := dialRaw(addr)
+			if err != nil {
+				return err
+			}
+			defer conn.close()
+			if err := conn.send(rawRequest{id: 1, req: &interoppb.UnaryRequest{}}); err != nil {
+				return err
+			}
+			_, err = conn.receive(time.Until(deadline))
+			return err
+		}()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the server does not answer: %w", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
