@@ -34,6 +34,10 @@ use crate::pending::Slot;
 pub struct Mail(Note);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all mail is calls, and a box would cost each an allocation"
+)]
 enum Note {
     Call { request: Request, slot: Arc<Slot> },
     Endpoints(Vec<SocketAddr>),
@@ -81,10 +85,14 @@ impl CallKey {
 
     fn from_token(token: u64) -> Self {
         Self {
-            index: (token & u64::from(u32::MAX)) as u32,
-            number: (token >> 32) as u32,
+            index: low_half(token),
+            number: low_half(token >> 32),
         }
     }
+}
+
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).expect("masked")
 }
 
 /// The asking end of one event loop. It owns no socket, so the simulation runs it as well.

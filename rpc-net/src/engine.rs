@@ -332,10 +332,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if stalls_at(link).is_some_and(|at| now >= at) {
             return self.remove(key, CloseReason::Protocol(ProtocolError::TooSlowReader));
         }
-        if link.finishing.is_none() && link.machine.poll_timeout().is_some_and(|at| now >= at) {
-            if let Err(error) = link.machine.handle_timeout(now) {
-                self.finish_for(key, CloseReason::Protocol(error));
-            }
+        let is_due = link.machine.poll_timeout().is_some_and(|at| now >= at);
+        if link.finishing.is_none()
+            && is_due
+            && let Err(error) = link.machine.handle_timeout(now)
+        {
+            self.finish_for(key, CloseReason::Protocol(error));
         }
         self.settle(key);
     }

@@ -276,10 +276,11 @@ impl<M: Connection, T> Io<M, T> {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
-        if let Some(buffer) = link.output.release() {
-            if self.spares.len() < SPARES_MAX && buffer.capacity() <= WRITE_BUFFER_KEPT_MAX {
-                self.spares.push(buffer);
-            }
+        let Some(buffer) = link.output.release() else {
+            return;
+        };
+        if self.spares.len() < SPARES_MAX && buffer.capacity() <= WRITE_BUFFER_KEPT_MAX {
+            self.spares.push(buffer);
         }
     }
 }

@@ -21,6 +21,10 @@ use crate::slab::Key;
 use crate::timer::TimerKey;
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one socket, each asked for by itself"
+)]
 pub(crate) struct Link<M> {
     pub(crate) machine: M,
     pub(crate) peer: SocketAddr,

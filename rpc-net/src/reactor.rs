@@ -190,10 +190,10 @@ impl<D: Driver> Reactor<D> {
             match event.token().0 as u64 {
                 WAKER => {}
                 number if number & CONNECTING == CONNECTING => {
-                    connected.push((number & INDEX_MASK) as usize)
+                    connected.push(index_of(number));
                 }
                 number if number & LISTENERS == LISTENERS => {
-                    if let Some(door) = self.doors.get_mut((number & INDEX_MASK) as usize) {
+                    if let Some(door) = self.doors.get_mut(index_of(number)) {
                         door.next = Next::Again;
                     }
                 }
@@ -311,7 +311,7 @@ impl<D: Driver> Reactor<D> {
             let _ = door
                 .listener
                 .accept(usize::MAX, self.clock.now(), |outcome| {
-                    accepted.push(outcome)
+                    accepted.push(outcome);
                 });
             self.deal(accepted);
         }
@@ -454,8 +454,12 @@ const NO_SIGNAL: i32 = 0x4000;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const NO_SIGNAL: i32 = 0;
 
+fn index_of(number: u64) -> usize {
+    usize::try_from(number & INDEX_MASK).expect("asserted below")
+}
+
 fn token(number: u64) -> Token {
-    Token(number as usize)
+    Token(usize::try_from(number).expect("asserted below"))
 }
 
 fn key_token(key: Key) -> Token {

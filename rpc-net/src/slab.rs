@@ -21,8 +21,8 @@ impl Key {
 
     pub(crate) fn from_u64(number: u64) -> Self {
         Self {
-            index: (number & u64::from(u32::MAX)) as u32,
-            generation: (number >> 32) as u32,
+            index: low_half(number),
+            generation: low_half(number >> 32),
         }
     }
 
@@ -30,6 +30,10 @@ impl Key {
     pub fn index(self) -> usize {
         self.index as usize
     }
+}
+
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).expect("masked")
 }
 
 /// The connections, each with the generation of its key.

@@ -174,6 +174,10 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
     }
 
     /// Listens on `address` too. Port 0 takes a free port.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "both `\"0.0.0.0:80\"` and a `SocketAddr` read well"
+    )]
     pub fn listen(mut self, address: impl ToString) -> Self {
         self.addresses.push(parse(&address.to_string()));
         self

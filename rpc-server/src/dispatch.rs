@@ -135,13 +135,11 @@ async fn serve<S: Service>(service: &S, request: Request) -> Outcome {
             Err(_) => Poll::Ready(None),
         },
     );
-    match contained.await {
-        Some(outcome) => pack(outcome?, compression),
-        None => {
-            tracing::error!(method = method.path, "a handler or filter panicked");
-            Err(Status::new(Code::Internal, PANICKED))
-        }
-    }
+    let Some(outcome) = contained.await else {
+        tracing::error!(method = method.path, "a handler or filter panicked");
+        return Err(Status::new(Code::Internal, PANICKED));
+    };
+    outcome.map(|response| pack(response, compression))
 }
 
 /// What the caller of a handler that panicked is told. What it panicked with stays here.
@@ -150,16 +148,16 @@ pub(crate) const PANICKED: &str = "the handler panicked";
 /// Responses below this size are not worth packing.
 const PACK_MIN: usize = 1024;
 
-fn pack(mut response: Response, compression: Compression) -> Outcome {
+fn pack(mut response: Response, compression: Compression) -> Response {
     let is_packed = response.compression() != Compression::None;
     if compression == Compression::None || is_packed || response.body().len() < PACK_MIN {
-        return Ok(response);
+        return response;
     }
     if let Ok(Some(packed)) = compress::compress(compression, response.body()) {
         *response.body_mut() = packed;
         response.set_compression(compression);
     }
-    Ok(response)
+    response
 }
 
 /// Unpacks requests before they reach the service.

@@ -587,7 +587,7 @@ impl Driver for ServerDriver {
         match &route.dispatch {
             Dispatch::Inline => self.serve_inline(key, inbound, route, deadline, io),
             Dispatch::On(executor) => {
-                self.serve_on_pool(key, inbound, route, executor, deadline, io)
+                self.serve_on_pool(key, inbound, route, executor, deadline, io);
             }
             _ => self.serve_on_pool(key, inbound, route, &shared.default_pool, deadline, io),
         }
@@ -686,7 +686,7 @@ impl Driver for ServerDriver {
 fn log_end(peer: SocketAddr, reason: CloseReason) {
     match reason {
         CloseReason::Protocol(rpc_codec::ProtocolError::Idle) => {
-            tracing::debug!(%peer, "idle connection closed")
+            tracing::debug!(%peer, "idle connection closed");
         }
         CloseReason::Protocol(error) => tracing::warn!(%peer, %error, "connection closed"),
         reason => tracing::debug!(%peer, %reason, "connection ended"),

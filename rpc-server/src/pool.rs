@@ -93,7 +93,7 @@ impl PoolBuilder {
             match thread.spawn(move || queue.work()) {
                 Ok(_) => started += 1,
                 Err(error) => {
-                    tracing::error!(pool = self.name, started, %error, "a worker cannot be started")
+                    tracing::error!(pool = self.name, started, %error, "a worker cannot be started");
                 }
             }
         }
@@ -220,7 +220,7 @@ mod tests {
         let executor = pool.executor.clone();
         let again = executor.clone();
         let (job, handle) = Job::new(async move { work() }, move |job| {
-            again.spawner().spawn(&mut vec![job])
+            again.spawner().spawn(&mut vec![job]);
         });
         handle.detach();
         executor.spawner().spawn(&mut vec![job]);

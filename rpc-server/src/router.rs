@@ -178,5 +178,5 @@ impl Service for Router {
 /// The answer to a path that nobody serves.
 pub(crate) fn no_method(path: &[u8]) -> Status {
     let shown = String::from_utf8_lossy(path.get(..path.len().min(256)).unwrap_or_default());
-    Status::new(Code::NoMethod, format!("{:?} is not served here", shown))
+    Status::new(Code::NoMethod, format!("{shown:?} is not served here"))
 }

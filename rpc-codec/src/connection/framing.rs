@@ -55,9 +55,8 @@ impl Framing {
 
     /// The next complete frame: its header, and all of its bytes.
     pub(super) fn next(&mut self, limits: &Limits) -> Option<(FrameHeader, Bytes)> {
-        let header = match frame::decode(&self.frames, limits) {
-            Ok(Decoded::Frame(header)) => header,
-            _ => return None,
+        let Ok(Decoded::Frame(header)) = frame::decode(&self.frames, limits) else {
+            return None;
         };
         Some((header, self.frames.split_to(header.total_len as usize)))
     }

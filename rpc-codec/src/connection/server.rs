@@ -66,6 +66,10 @@ impl ServerConnection {
     ///
     /// An answer that does not fit a frame becomes [`Code::Unencodable`]. A one-way request is not answered, whatever
     /// happened to it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "answering uses the duty to answer up"
+    )]
     pub fn respond(
         &mut self,
         to: ReplyTo,
@@ -481,12 +485,16 @@ fn write_failure(
         ..ResponseHead::default()
     };
     let head_len = u16::try_from(head.encoded_len(&metadata)).expect("the text was cut to fit");
-    let total_len = HEADER_BYTES as u32 + u32::from(head_len);
+    let total_len = HEADER_LEN + u32::from(head_len);
     output.put_with(|out| {
         out.extend_from_slice(&to.header(total_len, head_len).encode());
         head.encode(&metadata, out);
     });
 }
+
+/// [`HEADER_BYTES`] as frames count.
+const HEADER_LEN: u32 = 16;
+const _: () = assert!(HEADER_LEN as usize == HEADER_BYTES);
 
 /// The longest text that fits a head whatever else stands there.
 const MESSAGE_BYTES_FIT: usize = 60_000;
