@@ -365,26 +365,21 @@ impl ClientDriver {
         call.slot.complete(result);
     }
 
-    /// The server said that it is about to stop: no new calls for it, and an end to this connection once all that it
-    /// was asked is answered.
-    fn note_leaving(&mut self, link: Key, io: &mut IoOf<Self>) {
-        let Some(machine) = io.machine(link).filter(|machine| machine.is_leaving()) else {
-            return;
-        };
-        let is_idle = machine.in_flight() == 0;
+    /// Retires a connection whose server said that it is about to stop, or whose endpoint is no longer the service's:
+    /// no new calls for it, and an end to it once all that it was asked is answered.
+    fn retire(&mut self, link: Key, io: &mut IoOf<Self>) {
         let Some(id) = self.links.get(link.index()).copied().flatten() else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        if let Some(place) = peer.links.iter().position(|other| *other == link) {
-            peer.links.swap_remove(place);
-            peer.leaving.push(link);
-            peer.avoid_until = Some(io.now() + self.config.leaving_time);
+        let is_leaving = io.machine(link).is_some_and(|machine| machine.is_leaving());
+        match self.peers.get_mut(&id) {
+            Some(_) if !is_leaving => return,
+            Some(peer) => peer.retire(link, io.now() + self.config.leaving_time),
+            None => {}
         }
-        if is_idle {
-            io.finish(link);
+        if finish_if_idle(link, io)
+            && let Some(peer) = self.peers.get_mut(&id)
+        {
             peer.leaving.retain(|other| *other != link);
         }
     }
@@ -426,7 +421,7 @@ impl ClientDriver {
             return;
         };
         for link in peer.links.into_iter().chain(peer.leaving) {
-            io.finish(link);
+            finish_if_idle(link, io);
         }
         for key in peer.waiting {
             self.move_elsewhere(key, io);
@@ -502,7 +497,7 @@ impl Driver for ClientDriver {
 
     fn event(&mut self, link: Key, answer: Answer, io: &mut IoOf<Self>) {
         self.complete(CallKey::from_token(answer.token), answer.result, io);
-        self.note_leaving(link, io);
+        self.retire(link, io);
     }
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
@@ -529,7 +524,7 @@ impl Driver for ClientDriver {
                     if let Some(machine) = io.machine(link) {
                         machine.forget(id);
                     }
-                    self.note_leaving(link, io);
+                    self.retire(link, io);
                 }
                 self.complete(
                     key,
@@ -618,6 +613,15 @@ impl Peer {
         }
     }
 
+    /// Sends no new calls over `link`, and none at all before `until` while there are other endpoints.
+    fn retire(&mut self, link: Key, until: Instant) {
+        if let Some(place) = self.links.iter().position(|other| *other == link) {
+            self.links.swap_remove(place);
+            self.leaving.push(link);
+            self.avoid_until = Some(until);
+        }
+    }
+
     /// Whether a call may be placed here now.
     fn is_usable(&self, may_be_leaving: bool, now: Instant) -> bool {
         let is_leaving = self.avoid_until.is_some_and(|until| now < until);
@@ -637,6 +641,17 @@ impl Peer {
             None => format!("{address}: {why}"),
         }
     }
+}
+
+/// Ends a connection on which no answer is awaited. Returns whether it did.
+fn finish_if_idle(link: Key, io: &mut IoOf<ClientDriver>) -> bool {
+    let is_idle = io
+        .machine(link)
+        .is_some_and(|machine| machine.in_flight() == 0);
+    if is_idle {
+        io.finish(link);
+    }
+    is_idle
 }
 
 /// Why a connection takes no further call, if so.

@@ -378,7 +378,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             link.finishing = Some(CloseReason::Peer);
         }
         let is_written = link.output.is_empty();
-        let may_end = is_written && link.machine.in_flight() == 0 && link.lingering_until.is_none();
+        let may_end = is_written && link.machine.has_answered() && link.lingering_until.is_none();
         if link.finishing.is_some() && may_end {
             return self.end(key, now);
         }

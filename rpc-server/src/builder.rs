@@ -235,6 +235,7 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
                 .as_ref()
                 .clone()
         });
+        let connections_max = self.config.connections();
         Ok(Arc::new(Shared {
             router: self.router,
             admit: self.admit,
@@ -244,7 +245,7 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
             default_pool,
             clock: self.clock,
             connections: AtomicUsize::new(0),
-            connections_max: self.config.connections_max,
+            connections_max,
             calls: Arc::new(Permits::new(self.config.calls_max)),
             bytes: AtomicUsize::new(0),
             bytes_max: self.config.bytes_max,

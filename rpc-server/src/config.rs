@@ -26,9 +26,12 @@ pub struct Config {
     pub close_wait: Duration,
     /// How long it takes at most from being told to end until the end. Default: 10 s.
     pub grace: Duration,
-    /// Connections at a time; one more is closed at once. Default: the smaller of 65,536 and what the descriptors of
-    /// the process allow, less some for everything else.
-    pub connections_max: usize,
+    /// Connections at a time; one more is closed at once. Default, as `None`: the smaller of 65,536 and what the
+    /// descriptors of the process allow, less some for everything else.
+    pub connections_max: Option<usize>,
+    /// Whether the number of descriptors that the process may open is raised, when the server is bound, from what is
+    /// usual to what is allowed. Default: yes.
+    pub raise_descriptors: bool,
     /// Calls that wait or run at a time; one more is refused as overload. Default: 65,536.
     pub calls_max: usize,
     /// Bytes of requests that wait or run at a time; beyond it calls are refused as overload. Default: the smaller of
@@ -46,7 +49,8 @@ impl Default for Config {
             timeout: None,
             close_wait: Duration::from_millis(500),
             grace: Duration::from_secs(10),
-            connections_max: connections_max(descriptors()),
+            connections_max: None,
+            raise_descriptors: true,
             calls_max: 65_536,
             bytes_max: (memory() / 4).min(1 << 30),
         }
@@ -54,11 +58,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many connections there may be, by this setting or by what the system allows.
+    pub(crate) fn connections(&self) -> usize {
+        let descriptors = descriptors(self.raise_descriptors);
+        self.connections_max.unwrap_or_else(|| connections_max(descriptors))
+    }
+
     pub(crate) fn check(&self) -> Result<(), ServeError> {
         let counts = [
             ("reactors", self.reactors),
             ("workers", self.workers),
-            ("connections_max", self.connections_max),
+            ("connections_max", self.connections_max.unwrap_or(1)),
             ("calls_max", self.calls_max),
             ("bytes_max", self.bytes_max),
             (
@@ -107,14 +117,14 @@ fn connections_max(descriptors: usize) -> usize {
 }
 
 /// Descriptors that the process may open; what is usual where the system does not say.
-fn descriptors() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"));
-    line.and_then(|line| line.split_whitespace().nth(3))
-        .and_then(|soft| soft.parse().ok())
-        .unwrap_or(1024)
+fn descriptors(raise: bool) -> usize {
+    let allowed = if raise {
+        rlimit::increase_nofile_limit(u64::MAX)
+    } else {
+        rlimit::Resource::NOFILE.get_soft()
+    };
+    let allowed = allowed.inspect_err(|error| tracing::warn!(%error, "the limit of descriptors is unknown"));
+    allowed.map_or(1024, |allowed| usize::try_from(allowed).unwrap_or(usize::MAX))
 }
 
 /// Memory that the process may use: that of its control group, or of the machine.

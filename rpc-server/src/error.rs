@@ -28,7 +28,7 @@ pub enum ServeError {
         /// The path.
         path: &'static str,
     },
-    /// A time-out was set for a method that the service does not have.
+    /// A time-out or a place to run was chosen for a method that the service does not have.
     NoSuchMethod {
         /// The service.
         service: &'static str,
@@ -101,7 +101,7 @@ impl fmt::Display for ServeError {
             Self::NoSuchMethod { service, method } => {
                 write!(
                     f,
-                    "a time-out was set for {method}, but {service} has no method of that name"
+                    "a time-out or a place to run was chosen for `{method}`, but {service} has no method of that name"
                 )
             }
             Self::Setting { name, expected } => {

@@ -120,28 +120,24 @@ impl Router {
     }
 
     fn add(&mut self, options: &Options, service: &Arc<dyn Hosted>) {
-        for (name, _) in &options.method_timeouts {
-            if options.descriptor.method(name).is_none() {
+        let timed = options.method_timeouts.iter().map(|(name, _)| *name);
+        let placed = options.method_dispatches.iter().map(|(name, _)| *name);
+        for method in timed.chain(placed) {
+            if options.descriptor.method(method).is_none() {
                 let service = options.descriptor.name;
-                self.mistake.get_or_insert(Mistake::NoSuchMethod {
-                    service,
-                    method: name,
-                });
+                self.mistake
+                    .get_or_insert(Mistake::NoSuchMethod { service, method });
             }
         }
         for method in options.descriptor.methods {
-            let timeout = options
-                .method_timeouts
-                .iter()
-                .rev()
-                .find(|(name, _)| *name == method.name);
+            let dispatch = chosen(&options.method_dispatches, method);
             let route = Route {
                 method,
                 service: Arc::clone(service),
                 place: self.services,
-                dispatch: options.dispatch.clone(),
+                dispatch: dispatch.unwrap_or(&options.dispatch).clone(),
                 service_timeout: options.timeout,
-                method_timeout: timeout.map(|(_, timeout)| *timeout),
+                method_timeout: chosen(&options.method_timeouts, method).copied(),
             };
             for path in std::iter::once(method.path).chain(method.alias) {
                 if self.routes.insert(path.as_bytes(), route.clone()).is_some() {
@@ -175,8 +171,94 @@ impl Service for Router {
     }
 }
 
+/// What was said for a method by its name; what was said last holds.
+fn chosen<'a, T>(choices: &'a [(&'static str, T)], method: &MethodDescriptor) -> Option<&'a T> {
+    let mut latest_first = choices.iter().rev();
+    latest_first.find_map(|(name, choice)| (*name == method.name).then_some(choice))
+}
+
 /// The answer to a path that nobody serves.
 pub(crate) fn no_method(path: &[u8]) -> Status {
     let shown = String::from_utf8_lossy(path.get(..path.len().min(256)).unwrap_or_default());
     Status::new(Code::NoMethod, format!("{shown:?} is not served here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rpc_core::{Bytes, Idempotency, ServiceDescriptor};
+
+    use super::*;
+    use crate::Pool;
+
+    static ECHO: ServiceDescriptor = ServiceDescriptor {
+        name: "test.Echo",
+        methods: &[
+            method(0, "Echo", "/test.Echo/Echo"),
+            method(1, "Slow", "/test.Echo/Slow"),
+        ],
+    };
+
+    const fn method(index: usize, name: &'static str, path: &'static str) -> MethodDescriptor {
+        MethodDescriptor {
+            index,
+            name,
+            path,
+            alias: None,
+            service: "test.Echo",
+            idempotency: Idempotency::Unknown,
+        }
+    }
+
+    struct Silent;
+
+    impl Service for Silent {
+        async fn call(&self, _: Request) -> Result<Response, Status> {
+            Ok(Response::new(Bytes::new()))
+        }
+    }
+
+    /// The name of the pool, or where else the method runs.
+    fn place(router: &Router, path: &str) -> String {
+        match &router.route(path.as_bytes()).unwrap().dispatch {
+            Dispatch::On(pool) => pool.name().to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_method_runs_where_it_is_told_and_the_others_where_the_service_does() {
+        let pool = Pool::builder("slow").threads(1).build();
+        let inline = Mount::new(&ECHO, Silent).method_on("Slow", &pool).inline();
+        let router = Router::new().mount(inline);
+        router.check().unwrap();
+        assert_eq!(place(&router, "/test.Echo/Echo"), "Inline");
+        assert_eq!(place(&router, "/test.Echo/Slow"), "slow");
+
+        let pooled = Mount::new(&ECHO, Silent).on(&pool).method_inline("Echo");
+        let router = Router::new().mount(pooled);
+        assert_eq!(place(&router, "/test.Echo/Echo"), "Inline");
+        assert_eq!(place(&router, "/test.Echo/Slow"), "slow");
+    }
+
+    #[test]
+    fn what_is_said_last_for_a_method_holds() {
+        let pool = Pool::builder("slow").threads(1).build();
+        let mount = Mount::new(&ECHO, Silent).method_inline("Slow");
+        let router = Router::new().mount(mount.method_on("Slow", &pool));
+        assert_eq!(place(&router, "/test.Echo/Slow"), "slow");
+        assert_eq!(place(&router, "/test.Echo/Echo"), "Default");
+    }
+
+    #[test]
+    fn a_choice_for_a_method_that_is_not_there_names_it() {
+        let second = Duration::from_secs(1);
+        for mount in [
+            Mount::new(&ECHO, Silent).method_inline("echo"),
+            Mount::new(&ECHO, Silent).method_timeout("echo", second),
+        ] {
+            let mistake = Router::new().mount(mount).check().unwrap_err().to_string();
+            assert!(mistake.contains("`echo`"), "{mistake}");
+            assert!(mistake.contains("test.Echo"), "{mistake}");
+        }
+    }
 }

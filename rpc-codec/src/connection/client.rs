@@ -247,6 +247,11 @@ impl Connection for ClientConnection {
         self.pending.len()
     }
 
+    /// A server asks for nothing.
+    fn has_answered(&self) -> bool {
+        true
+    }
+
     fn is_finished(&self) -> bool {
         self.ended && !self.framing.has_frames()
     }

@@ -67,6 +67,9 @@ pub trait Connection {
     /// How many calls wait for an answer on it.
     fn in_flight(&self) -> usize;
 
+    /// Whether all that the peer asked for has been answered, so that ending the connection takes nothing from it.
+    fn has_answered(&self) -> bool;
+
     /// Whether nothing can happen on it any more, so that it may be closed once all output is written.
     fn is_finished(&self) -> bool;
 }

@@ -215,6 +215,10 @@ impl Connection for ServerConnection {
         self.in_flight
     }
 
+    fn has_answered(&self) -> bool {
+        self.in_flight == 0
+    }
+
     fn is_finished(&self) -> bool {
         self.half_closed && self.in_flight == 0 && !self.framing.has_frames()
     }
