@@ -12,7 +12,8 @@ use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
 use rpc_net::{Listener, Post};
 use rpc_policy::admit::{Admit, Guards};
 
-use crate::driver::{Mail, ServerDriver, Shared};
+use crate::driver::{Mail, ServerDriver};
+use crate::shared::Shared;
 use crate::{Config, Pool, Router, ServeError, Server};
 
 /// Makes a [`Server`]. Reading order is execution order: what admits stands at the door, then the filters, outermost

@@ -61,7 +61,8 @@ impl Config {
     /// How many connections there may be, by this setting or by what the system allows.
     pub(crate) fn connections(&self) -> usize {
         let descriptors = descriptors(self.raise_descriptors);
-        self.connections_max.unwrap_or_else(|| connections_max(descriptors))
+        self.connections_max
+            .unwrap_or_else(|| connections_max(descriptors))
     }
 
     pub(crate) fn check(&self) -> Result<(), ServeError> {
@@ -123,8 +124,11 @@ fn descriptors(raise: bool) -> usize {
     } else {
         rlimit::Resource::NOFILE.get_soft()
     };
-    let allowed = allowed.inspect_err(|error| tracing::warn!(%error, "the limit of descriptors is unknown"));
-    allowed.map_or(1024, |allowed| usize::try_from(allowed).unwrap_or(usize::MAX))
+    let allowed =
+        allowed.inspect_err(|error| tracing::warn!(%error, "the limit of descriptors is unknown"));
+    allowed.map_or(1024, |allowed| {
+        usize::try_from(allowed).unwrap_or(usize::MAX)
+    })
 }
 
 /// Memory that the process may use: that of its control group, or of the machine.

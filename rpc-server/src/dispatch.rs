@@ -20,7 +20,8 @@ use rpc_core::{
 };
 use rpc_net::Post;
 
-use crate::driver::{CallKey, Mail};
+use crate::calls::CallKey;
+use crate::driver::Mail;
 use crate::router::UnpackedMax;
 
 /// What a request became.

@@ -16,20 +16,25 @@
 //! * [`server`] – [`Server`], bound, and [`Running`], the threads that serve
 //! * [`router`] – [`Router`]: from a path to its service
 //! * `dispatch` – from a request to a running handler, in place or as a job
-//! * [`driver`] – the answering end of one event loop: deadlines, answers, draining
+//! * [`driver`] – the answering end of one event loop: deadlines and answers
+//! * `drain` – how a server leaves, phase by phase
+//! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
 //! * [`stop`] – what tells a server to end: [`terminate`]
 //! * [`config`] – [`Config`]: settings and their defaults
 //! * [`error`] – [`ServeError`]: what keeps a server from serving
 
 pub mod builder;
+mod calls;
 pub mod config;
 mod dispatch;
+mod drain;
 pub mod driver;
 pub mod error;
 pub mod pool;
 pub mod router;
 pub mod server;
+mod shared;
 pub mod stop;
 
 pub use builder::ServerBuilder;

@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use rpc_core::Clock;
 use rpc_net::{Listener, Place, Post, Seat};
 
-use crate::driver::{Mail, ServerDriver, Shared};
+use crate::driver::{Mail, ServerDriver};
+use crate::shared::Shared;
 use crate::stop::StopSignal;
 use crate::{Config, ServeError};
 

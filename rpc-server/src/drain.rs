@@ -1,0 +1,115 @@
+//! How a server leaves.
+//!
+//! ```text
+//!            drain                close_wait is over             grace is over
+//!   Serving ───────▶ CloseWait ──────────────────────▶ Draining ───────────────▶ Cut ──▶ Ended
+//!                      accepts and answers,              answers; ends connections    answers what is left
+//!                      marks its answers                 that have fallen quiet       with an error
+//! ```
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rpc_core::{Code, Event, Status};
+use rpc_net::{End, IoOf};
+
+use crate::driver::{Alarm, Due, ServerDriver};
+
+/// How far a server has gone in leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    CloseWait,
+    Draining,
+    Cut,
+    Ended,
+}
+
+/// How often a leaving server looks for connections that have fallen quiet.
+const SWEEP: Duration = Duration::from_millis(50);
+/// How long a connection has to be quiet until a leaving server ends it: a request may be on its way.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long the last answers have to get out after the grace time.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+impl Phase {
+    /// Whether answers carry the mark of a server that is about to stop.
+    pub(crate) fn is_leaving(self) -> bool {
+        self != Self::Serving
+    }
+
+    /// Whether the loop may end.
+    pub(crate) fn end(self) -> End {
+        match self {
+            Self::Serving | Self::CloseWait => End::Open,
+            Self::Draining | Self::Cut => End::WhenEmpty,
+            Self::Ended => End::Now,
+        }
+    }
+}
+
+impl ServerDriver {
+    /// Begins to leave. Beginning twice changes nothing.
+    pub(crate) fn begin_draining(
+        &mut self,
+        close_wait: Duration,
+        grace: Duration,
+        io: &mut IoOf<Self>,
+    ) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        self.phase = Phase::CloseWait;
+        self.shared.observe(&Event::DrainStarted);
+        io.set_timer(io.now() + close_wait, Due(Alarm::CloseWaitOver));
+        io.set_timer(io.now() + grace, Due(Alarm::GraceOver));
+    }
+
+    /// Accepts nothing more.
+    pub(crate) fn stop_accepting(&mut self, io: &mut IoOf<Self>) {
+        if self.phase == Phase::CloseWait {
+            self.phase = Phase::Draining;
+            io.stop_listening();
+            self.sweep(io);
+        }
+    }
+
+    /// Ends connections on which nothing has happened for a while.
+    pub(crate) fn sweep(&mut self, io: &mut IoOf<Self>) {
+        if self.phase != Phase::Draining {
+            return;
+        }
+        let since = io.now().checked_sub(QUIET).unwrap_or(io.now());
+        for key in io.keys() {
+            let is_quiet = io
+                .machine(key)
+                .is_some_and(|machine| machine.is_quiet_since(since));
+            if is_quiet && io.queued_bytes(key) == 0 {
+                io.finish(key);
+            }
+        }
+        io.set_timer(io.now() + SWEEP, Due(Alarm::Sweep));
+    }
+
+    /// The grace time is over: answers what still runs with an error, then ends every connection.
+    pub(crate) fn cut(&mut self, io: &mut IoOf<Self>) {
+        if matches!(self.phase, Phase::Cut | Phase::Ended) {
+            return;
+        }
+        self.phase = Phase::Cut;
+        io.stop_listening();
+        let running = self.calls.all();
+        self.shared.cut.fetch_add(running.len(), Ordering::Relaxed);
+        for call in running {
+            self.end(
+                call,
+                Status::new(Code::Internal, "the server is closing"),
+                io,
+            );
+        }
+        for key in io.keys() {
+            io.finish(key);
+        }
+        io.set_timer(io.now() + LAST_WORDS, Due(Alarm::End));
+    }
+}

@@ -1,0 +1,87 @@
+//! What all loops of a server share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rpc_codec::Limits;
+use rpc_core::{Clock, Event, Executor, Observer, Permit, Permits, Status};
+use rpc_policy::admit::Guards;
+
+use crate::router::Router;
+
+/// What all loops of a server share: what is served and by which rules, and the counts that bound it.
+pub(crate) struct Shared {
+    pub(crate) router: Router,
+    pub(crate) admit: Guards,
+    pub(crate) observer: Option<Box<dyn Observer>>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) default_pool: Executor,
+    pub(crate) clock: Clock,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) connections_max: usize,
+    /// Calls that wait or run on pools.
+    pub(crate) calls: Arc<Permits>,
+    /// Bytes of their requests.
+    pub(crate) bytes: AtomicUsize,
+    pub(crate) bytes_max: usize,
+    /// Calls that were cut off at the end.
+    pub(crate) cut: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
+    }
+
+    /// A place for one connection. It is given back by [`Shared::connection_ended`].
+    pub(crate) fn take_connection(&self) -> bool {
+        let is_free = self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max;
+        if !is_free {
+            self.connection_ended();
+        }
+        is_free
+    }
+
+    pub(crate) fn connection_ended(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Places for one call of `bytes`, on its pool and in the process. A single call of any size is let in.
+    pub(crate) fn permits(
+        &self,
+        executor: &Executor,
+        bytes: usize,
+    ) -> Result<[Option<Permit>; 2], Status> {
+        let taken = self.bytes.load(Ordering::Relaxed);
+        if taken > 0 && taken.saturating_add(bytes) > self.bytes_max {
+            return Err(Status::overloaded(
+                "the bytes of calls under way have reached their limit",
+            ));
+        }
+        let Some(own) = executor.permit() else {
+            return Err(Status::overloaded(format!(
+                "pool `{}` is full",
+                executor.name()
+            )));
+        };
+        let Some(all) = Permits::take(&self.calls) else {
+            return Err(Status::overloaded(
+                "the calls under way have reached their limit",
+            ));
+        };
+        Ok([Some(own), Some(all)])
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("router", &self.router)
+            .finish_non_exhaustive()
+    }
+}
