@@ -11,22 +11,27 @@
 //!                 certainly not run: is placed elsewhere            (a server that left in order)
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rpc_codec::connection::{Answer, ClientConnection, Connection, RequestId, RequestIds};
+use rpc_codec::Limits;
+use rpc_codec::connection::{Answer, ClientConnection, Connection};
 use rpc_core::message::Exchange;
-use rpc_core::{Bytes, Cause, Code, Deadline, Endpoint, EndpointId, Request, Response, Status};
+use rpc_core::{
+    Bytes, Cause, Code, Deadline, Endpoint, EndpointId, Origin as Made, Request, Response, Status,
+};
 use rpc_net::timer::TimerKey;
 use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin};
 use rpc_policy::Random;
 use rpc_policy::balance::{Balancer, Hint, Outcome};
-use slab::Slab;
 
 use crate::Config;
+use crate::calls::{ActiveCall, CallKey, Calls};
+use crate::peer::Peer;
 use crate::pending::Slot;
 
 /// What other threads send to a [`ClientDriver`].
@@ -70,82 +75,27 @@ enum Alarm {
     Connect(u64),
 }
 
-/// Names one call that is under way on a loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct CallKey {
-    index: u32,
-    /// Keeps what is late from ending a later call.
-    number: u32,
-}
-
-impl CallKey {
-    fn to_token(self) -> u64 {
-        u64::from(self.number) << 32 | u64::from(self.index)
-    }
-
-    fn from_token(token: u64) -> Self {
-        Self {
-            index: low_half(token),
-            number: low_half(token >> 32),
-        }
-    }
-}
-
-fn low_half(number: u64) -> u32 {
-    u32::try_from(number & u64::from(u32::MAX)).expect("masked")
-}
-
 /// The asking end of one event loop. It owns no socket, so the simulation runs it as well.
 pub struct ClientDriver {
     config: Arc<Config>,
-    limits: Arc<rpc_codec::Limits>,
+    limits: Arc<Limits>,
     balancer: Box<dyn Balancer>,
     random: Random,
-    peers: HashMap<EndpointId, Peer>,
+    /// In order, so that the same calls always take the same ways.
+    peers: BTreeMap<EndpointId, Peer>,
     next_endpoint: u32,
     /// By [`Key::index`].
     links: Vec<Option<EndpointId>>,
-    calls: Slab<ActiveCall>,
-    next_number: u32,
-    attempts: HashMap<u64, Attempt>,
+    calls: Calls,
+    attempts: BTreeMap<u64, Attempt>,
     next_ticket: u64,
     is_closed: bool,
-}
-
-/// One endpoint and the connections to it.
-struct Peer {
-    endpoint: Endpoint,
-    links: Vec<Key>,
-    /// Connections to a server that said it is about to stop.
-    leaving: Vec<Key>,
-    connecting: usize,
-    /// Calls that wait for a connection.
-    waiting: Vec<CallKey>,
-    ids: RequestIds,
-    /// Attempts to connect that failed since the last that did not.
-    failures: u32,
-    retry_at: Option<Instant>,
-    last_error: Option<io::ErrorKind>,
-    avoid_until: Option<Instant>,
 }
 
 /// An attempt to connect.
 struct Attempt {
     endpoint: EndpointId,
     timer: TimerKey,
-}
-
-struct ActiveCall {
-    number: u32,
-    request: Request,
-    slot: Arc<Slot>,
-    timer: Option<TimerKey>,
-    /// Where it waits or was sent.
-    endpoint: Option<EndpointId>,
-    sent: Option<(Key, RequestId)>,
-    placed_at: Instant,
-    /// How often it was placed elsewhere.
-    moves: usize,
 }
 
 /// A further connection is made when those that are there have this many calls each.
@@ -160,12 +110,11 @@ impl ClientDriver {
             config,
             balancer,
             random,
-            peers: HashMap::new(),
+            peers: BTreeMap::new(),
             next_endpoint: 0,
             links: Vec::new(),
-            calls: Slab::new(),
-            next_number: 0,
-            attempts: HashMap::new(),
+            calls: Calls::default(),
+            attempts: BTreeMap::new(),
             next_ticket: 0,
             is_closed: false,
         }
@@ -177,47 +126,28 @@ impl ClientDriver {
     }
 
     fn begin(&mut self, request: Request, slot: Arc<Slot>, io: &mut IoOf<Self>) {
-        self.next_number = self.next_number.wrapping_add(1);
         let deadline = request.context().deadline();
-        let call = ActiveCall {
-            number: self.next_number,
-            request,
-            slot,
-            timer: None,
-            endpoint: None,
-            sent: None,
-            placed_at: io.now(),
-            moves: 0,
-        };
-        let index = u32::try_from(self.calls.insert(call)).expect("memory ends first");
-        let key = CallKey {
-            index,
-            number: self.next_number,
-        };
-        if let Some(deadline) = deadline {
-            let timer = io.set_timer(deadline.at(), Due(Alarm::Call(key)));
-            if let Some(call) = self.calls.get_mut(index as usize) {
-                call.timer = Some(timer);
-            }
+        let key = self.calls.insert(ActiveCall::new(request, slot, io.now()));
+        if let (Some(deadline), Some(call)) = (deadline, self.calls.get_mut(key)) {
+            call.timer = Some(io.set_timer(deadline.at(), Due(Alarm::Call(key))));
         }
         self.place(key, Hint::default(), io);
     }
 
     /// Finds an endpoint for a call, and sends it there or lets it wait for a connection.
-    fn place(&mut self, key: CallKey, hint: Hint, io: &mut IoOf<Self>) {
+    fn place(&mut self, key: CallKey, mut hint: Hint, io: &mut IoOf<Self>) {
         let now = io.now();
-        let mut hint = hint;
         // First those that stay; then, if there are no others, those that are about to stop.
         for may_be_leaving in [false, true] {
             for _ in 0..self.peers.len() {
                 let Some(id) = self.balancer.pick(&hint, now) else {
                     break;
                 };
-                let usable = self
+                if self
                     .peers
                     .get(&id)
-                    .is_some_and(|peer| peer.is_usable(may_be_leaving, now));
-                if usable {
+                    .is_some_and(|peer| peer.is_usable(may_be_leaving, now))
+                {
                     return self.place_at(key, id, io);
                 }
                 self.balancer.report(id, &Outcome::Abandoned, now);
@@ -228,37 +158,32 @@ impl ClientDriver {
     }
 
     fn place_at(&mut self, key: CallKey, id: EndpointId, io: &mut IoOf<Self>) {
-        let Some(call) = self.call_mut(key) else {
+        let (Some(call), Some(peer)) = (self.calls.get_mut(key), self.peers.get_mut(&id)) else {
             return;
         };
         call.endpoint = Some(id);
         call.placed_at = io.now();
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let lightest = peer.links.iter().chain(&peer.leaving).copied();
-        let in_flight =
-            |key: Key, io: &mut IoOf<Self>| io.machine(key).map_or(usize::MAX, |m| m.in_flight());
-        let lightest =
-            lightest.min_by_key(|link| (peer.leaving.contains(link), in_flight(*link, io)));
-        let load = lightest.map_or(usize::MAX, |link| in_flight(link, io));
-        let connections = peer.links.len() + peer.connecting;
-        if load >= BUSY && connections < self.config.connections_per_endpoint {
-            self.connect(id, io);
-        }
+        let lightest = peer.lightest(|link| {
+            io.machine(link)
+                .map_or(usize::MAX, |machine| machine.in_flight())
+        });
+        let is_busy = lightest.is_none_or(|(_, calls)| calls >= BUSY);
+        let wants_another = is_busy && peer.connections() < self.config.connections_per_endpoint;
         match lightest {
-            Some(link) => self.send(key, link, io),
-            None => {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.waiting.push(key);
+            Some((link, _)) => {
+                if wants_another {
+                    self.connect(id, io);
                 }
+                self.send(key, link, io);
             }
+            // Made at the end of the turn, once for all that wait.
+            None => peer.waiting.push(key),
         }
     }
 
     fn send(&mut self, key: CallKey, link: Key, io: &mut IoOf<Self>) {
         let now = io.now();
-        let Some(call) = self.calls.get_mut(key.index as usize) else {
+        let Some(call) = self.calls.get_mut(key) else {
             return;
         };
         let Some(peer) = call.endpoint.and_then(|id| self.peers.get_mut(&id)) else {
@@ -311,11 +236,9 @@ impl ClientDriver {
             return;
         };
         tracing::debug!(address = %peer.endpoint.address, %kind, "cannot connect");
-        peer.connecting = peer.connecting.saturating_sub(1);
-        peer.failures = peer.failures.saturating_add(1);
-        peer.last_error = Some(kind);
-        peer.retry_at = Some(io.now() + self.config.backoff.delay(peer.failures, &self.random));
-        if peer.connecting > 0 || !peer.links.is_empty() {
+        let (backoff, random) = (&self.config.backoff, &self.random);
+        peer.connecting_failed(kind, io.now(), |failures| backoff.delay(failures, random));
+        if peer.connections() > 0 {
             return;
         }
         // They were not sent, so they may go elsewhere.
@@ -326,9 +249,9 @@ impl ClientDriver {
 
     /// Places a call that was certainly not run at another endpoint.
     fn move_elsewhere(&mut self, key: CallKey, io: &mut IoOf<Self>) {
-        let moves_max = self.peers.len() + MOVES_MAX;
         let now = io.now();
-        let Some(call) = self.call_mut(key) else {
+        let moves_max = self.peers.len() + MOVES_MAX;
+        let Some(call) = self.calls.get_mut(key) else {
             return;
         };
         let from = call.endpoint.take();
@@ -345,10 +268,9 @@ impl ClientDriver {
     }
 
     fn complete(&mut self, key: CallKey, result: Result<Response, Status>, io: &mut IoOf<Self>) {
-        if self.call_mut(key).is_none() {
+        let Some(call) = self.calls.take(key) else {
             return;
-        }
-        let call = self.calls.remove(key.index as usize);
+        };
         if let Some(timer) = call.timer {
             io.cancel_timer(timer);
         }
@@ -380,16 +302,17 @@ impl ClientDriver {
         if finish_if_idle(link, io)
             && let Some(peer) = self.peers.get_mut(&id)
         {
-            peer.leaving.retain(|other| *other != link);
+            peer.disconnected(link);
         }
     }
 
     fn set_endpoints(&mut self, addresses: &[SocketAddr], io: &mut IoOf<Self>) {
+        let known = |peer: &Peer| addresses.contains(&peer.endpoint.address);
         let gone: Vec<_> = self
             .peers
-            .values()
-            .filter(|peer| !addresses.contains(&peer.endpoint.address))
-            .map(|peer| peer.endpoint.id)
+            .iter()
+            .filter(|(_, peer)| !known(peer))
+            .map(|(id, _)| *id)
             .collect();
         for address in addresses {
             if self
@@ -406,12 +329,11 @@ impl ClientDriver {
         for id in gone {
             self.forget_endpoint(id, io);
         }
-        let mut endpoints: Vec<_> = self
+        let endpoints: Vec<_> = self
             .peers
             .values()
             .map(|peer| peer.endpoint.clone())
             .collect();
-        endpoints.sort_by_key(|endpoint| endpoint.id);
         self.balancer.update(&endpoints);
     }
 
@@ -429,22 +351,19 @@ impl ClientDriver {
     }
 
     fn unreachable(&self, now: Instant) -> Status {
-        let mut peers: Vec<_> = self.peers.values().collect();
-        peers.sort_by_key(|peer| peer.endpoint.id);
-        if peers.is_empty() {
+        if self.peers.is_empty() {
             return Status::new(Code::NoEndpoint, "the service has no endpoint");
         }
-        let reasons: Vec<_> = peers.iter().take(4).map(|peer| peer.trouble(now)).collect();
+        let reasons: Vec<_> = self
+            .peers
+            .values()
+            .take(4)
+            .map(|peer| peer.trouble(now))
+            .collect();
         Status::new(
             Code::Unreachable,
             format!("no endpoint can be reached: {}", reasons.join("; ")),
         )
-    }
-
-    fn call_mut(&mut self, key: CallKey) -> Option<&mut ActiveCall> {
-        self.calls
-            .get_mut(key.index as usize)
-            .filter(|call| call.number == key.number)
     }
 }
 
@@ -484,14 +403,9 @@ impl Driver for ClientDriver {
         let Some(peer) = self.peers.get_mut(&attempt.endpoint) else {
             return;
         };
-        peer.connecting = peer.connecting.saturating_sub(1);
-        peer.failures = 0;
-        peer.retry_at = None;
-        peer.links.push(link);
+        peer.connected(link);
         for key in std::mem::take(&mut peer.waiting) {
-            if self.call_mut(key).is_some() {
-                self.send(key, link, io);
-            }
+            self.send(key, link, io);
         }
     }
 
@@ -517,10 +431,8 @@ impl Driver for ClientDriver {
     fn due(&mut self, due: Due, io: &mut IoOf<Self>) {
         match due.0 {
             Alarm::Call(key) => {
-                let Some(call) = self.call_mut(key) else {
-                    return;
-                };
-                if let Some((link, id)) = call.sent {
+                let sent = self.calls.get_mut(key).and_then(|call| call.sent);
+                if let Some((link, id)) = sent {
                     if let Some(machine) = io.machine(link) {
                         machine.forget(id);
                     }
@@ -547,21 +459,20 @@ impl Driver for ClientDriver {
         io: &mut IoOf<Self>,
     ) {
         let id = self.links.get_mut(link.index()).and_then(Option::take);
-        let mut address = None;
+        let mut to = String::new();
         if let Some(peer) = id.and_then(|id| self.peers.get_mut(&id)) {
-            peer.links.retain(|other| *other != link);
-            peer.leaving.retain(|other| *other != link);
-            address = Some(peer.endpoint.address);
+            peer.disconnected(link);
+            to = format!(" to {}", peer.endpoint.address);
         }
         // A server that left in order has answered all that it has run.
         let is_unrun = machine.is_leaving() && reason == CloseReason::Peer;
-        for token in machine.forget_all() {
-            let key = CallKey::from_token(token);
+        let mut orphans: Vec<_> = machine.forget_all().collect();
+        orphans.sort_unstable();
+        for key in orphans.into_iter().map(CallKey::from_token) {
             if is_unrun {
                 self.move_elsewhere(key, io);
             } else {
-                let peer = address.map_or_else(String::new, |address| format!(" to {address}"));
-                let text = format!("the connection{peer} ended before the answer came: {reason}");
+                let text = format!("the connection{to} ended before the answer came: {reason}");
                 self.complete(key, Err(Status::new(Code::ConnectionLost, text)), io);
             }
         }
@@ -574,16 +485,8 @@ impl Driver for ClientDriver {
     fn accept_failed(&mut self, _: &io::Error, _: &mut IoOf<Self>) {}
 
     fn end_of_turn(&mut self, io: &mut IoOf<Self>) {
-        // Calls that wait are sent by the first connection; where none is under way, one is made.
-        let idle: Vec<_> = self
-            .peers
-            .values()
-            .filter(|peer| {
-                !peer.waiting.is_empty() && peer.connecting == 0 && peer.links.is_empty()
-            })
-            .map(|peer| peer.endpoint.id)
-            .collect();
-        for id in idle {
+        let needy = |(id, peer): (&EndpointId, &Peer)| peer.needs_connection().then_some(*id);
+        while let Some(id) = self.peers.iter().find_map(needy) {
             self.connect(id, io);
         }
     }
@@ -593,52 +496,6 @@ impl Driver for ClientDriver {
             End::WhenEmpty
         } else {
             End::Open
-        }
-    }
-}
-
-impl Peer {
-    fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            links: Vec::new(),
-            leaving: Vec::new(),
-            connecting: 0,
-            waiting: Vec::new(),
-            ids: RequestIds::starting_at(1),
-            failures: 0,
-            retry_at: None,
-            last_error: None,
-            avoid_until: None,
-        }
-    }
-
-    /// Sends no new calls over `link`, and none at all before `until` while there are other endpoints.
-    fn retire(&mut self, link: Key, until: Instant) {
-        if let Some(place) = self.links.iter().position(|other| *other == link) {
-            self.links.swap_remove(place);
-            self.leaving.push(link);
-            self.avoid_until = Some(until);
-        }
-    }
-
-    /// Whether a call may be placed here now.
-    fn is_usable(&self, may_be_leaving: bool, now: Instant) -> bool {
-        let is_leaving = self.avoid_until.is_some_and(|until| now < until);
-        let rests = self.retry_at.is_some_and(|at| now < at);
-        let is_there = !self.links.is_empty() || !self.leaving.is_empty() || self.connecting > 0;
-        (may_be_leaving || !is_leaving) && (is_there || !rests)
-    }
-
-    /// What keeps calls from being placed here, for people.
-    fn trouble(&self, now: Instant) -> String {
-        let address = self.endpoint.address;
-        let why = self
-            .last_error
-            .map_or_else(|| "not tried".to_owned(), |kind| kind.to_string());
-        match self.retry_at.map(|at| at.saturating_duration_since(now)) {
-            Some(wait) => format!("{address}: {why}, next attempt in {} ms", wait.as_millis()),
-            None => format!("{address}: {why}"),
         }
     }
 }
@@ -658,7 +515,7 @@ fn finish_if_idle(link: Key, io: &mut IoOf<ClientDriver>) -> bool {
 fn full(
     link: Key,
     request: &Request,
-    limits: &rpc_codec::Limits,
+    limits: &Limits,
     io: &mut IoOf<ClientDriver>,
 ) -> Option<Status> {
     let calls = io.machine(link).map_or(0, |machine| machine.in_flight());
@@ -675,8 +532,7 @@ fn full(
 
 /// Says whose time it was that ran out.
 fn whose_time(status: Status, deadline: Deadline) -> Status {
-    let is_ours =
-        status.code() == Code::DeadlineExceeded && status.origin() == rpc_core::Origin::Local;
+    let is_ours = status.code() == Code::DeadlineExceeded && status.origin() == Made::Local;
     match deadline.cause() {
         Cause::Caller if is_ours => Status::new(
             Code::InheritedDeadlineExceeded,
@@ -686,8 +542,8 @@ fn whose_time(status: Status, deadline: Deadline) -> Status {
     }
 }
 
-impl std::fmt::Debug for ClientDriver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ClientDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientDriver")
             .field("calls", &self.calls.len())
             .field("peers", &self.peers.len())

@@ -15,18 +15,21 @@
 //!
 //! * [`builder`] – where a service answers, and what stands before it: [`Channel::builder`]
 //! * [`channel`] – [`Channel`]: deadline, filters, transport
-//! * [`driver`] – the asking end of one event loop: endpoints, connections, calls
+//! * [`driver`] – the asking end of one event loop: from a call to its completion
+//! * `peer`, `calls` – one endpoint with its connections, and the calls under way
 //! * `pending` – a call that waits for its answer
 //! * [`fixed`] – [`Fixed`]: a list of addresses
 //! * [`config`] – [`Config`]: settings and their defaults
 //! * [`error`] – [`ChannelError`]: what keeps a channel from being made
 
 pub mod builder;
+mod calls;
 pub mod channel;
 pub mod config;
 pub mod driver;
 pub mod error;
 pub mod fixed;
+mod peer;
 mod pending;
 
 pub use builder::ChannelBuilder;

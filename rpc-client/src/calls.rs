@@ -1,0 +1,100 @@
+//! The calls of one loop that are under way.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rpc_codec::connection::RequestId;
+use rpc_core::{EndpointId, Request};
+use rpc_net::Key;
+use rpc_net::timer::TimerKey;
+use slab::Slab;
+
+use crate::pending::Slot;
+
+/// Names one call that is under way on a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallKey {
+    index: u32,
+    /// Keeps what is late from ending a later call.
+    number: u32,
+}
+
+impl CallKey {
+    /// As one number, which a connection keeps for us.
+    pub(crate) fn to_token(self) -> u64 {
+        u64::from(self.number) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_token(token: u64) -> Self {
+        Self {
+            index: low_half(token),
+            number: low_half(token >> 32),
+        }
+    }
+}
+
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).expect("masked")
+}
+
+/// A call that has not been completed.
+#[derive(Debug)]
+pub(crate) struct ActiveCall {
+    pub(crate) request: Request,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) timer: Option<TimerKey>,
+    /// Where it waits or was sent.
+    pub(crate) endpoint: Option<EndpointId>,
+    pub(crate) sent: Option<(Key, RequestId)>,
+    pub(crate) placed_at: Instant,
+    /// How often it was placed elsewhere.
+    pub(crate) moves: usize,
+}
+
+impl ActiveCall {
+    pub(crate) fn new(request: Request, slot: Arc<Slot>, now: Instant) -> Self {
+        Self {
+            request,
+            slot,
+            timer: None,
+            endpoint: None,
+            sent: None,
+            placed_at: now,
+            moves: 0,
+        }
+    }
+}
+
+/// The calls of one loop, each until it is completed.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    active: Slab<(u32, ActiveCall)>,
+    number: u32,
+}
+
+impl Calls {
+    pub(crate) fn insert(&mut self, call: ActiveCall) -> CallKey {
+        self.number = self.number.wrapping_add(1);
+        let index = self.active.insert((self.number, call));
+        CallKey {
+            index: u32::try_from(index).expect("memory ends first"),
+            number: self.number,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut ActiveCall> {
+        let place = self.active.get_mut(key.index as usize);
+        place
+            .filter(|(number, _)| *number == key.number)
+            .map(|(_, call)| call)
+    }
+
+    pub(crate) fn take(&mut self, key: CallKey) -> Option<ActiveCall> {
+        self.get_mut(key)?;
+        Some(self.active.remove(key.index as usize).1)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.active.len()
+    }
+}

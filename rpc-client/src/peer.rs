@@ -1,0 +1,125 @@
+//! One endpoint and the connections to it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rpc_codec::connection::RequestIds;
+use rpc_core::Endpoint;
+use rpc_net::Key;
+
+use crate::calls::CallKey;
+
+/// One endpoint and the connections to it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) links: Vec<Key>,
+    /// Connections to a server that said it is about to stop.
+    pub(crate) leaving: Vec<Key>,
+    pub(crate) connecting: usize,
+    /// Calls that wait for a connection.
+    pub(crate) waiting: Vec<CallKey>,
+    pub(crate) ids: RequestIds,
+    /// Attempts to connect that failed since the last that did not.
+    failures: u32,
+    retry_at: Option<Instant>,
+    last_error: Option<io::ErrorKind>,
+    avoid_until: Option<Instant>,
+}
+
+impl Peer {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            links: Vec::new(),
+            leaving: Vec::new(),
+            connecting: 0,
+            waiting: Vec::new(),
+            ids: RequestIds::starting_at(1),
+            failures: 0,
+            retry_at: None,
+            last_error: None,
+            avoid_until: None,
+        }
+    }
+
+    /// Notes a connection that was made.
+    pub(crate) fn connected(&mut self, link: Key) {
+        self.connecting = self.connecting.saturating_sub(1);
+        self.failures = 0;
+        self.retry_at = None;
+        self.links.push(link);
+    }
+
+    /// Notes an attempt to connect that failed. `delay` says how long to wait after that many failures.
+    pub(crate) fn connecting_failed(
+        &mut self,
+        kind: io::ErrorKind,
+        now: Instant,
+        delay: impl FnOnce(u32) -> Duration,
+    ) {
+        self.connecting = self.connecting.saturating_sub(1);
+        self.failures = self.failures.saturating_add(1);
+        self.last_error = Some(kind);
+        self.retry_at = Some(now + delay(self.failures));
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn disconnected(&mut self, link: Key) {
+        self.links.retain(|other| *other != link);
+        self.leaving.retain(|other| *other != link);
+    }
+
+    /// Sends no new calls over `link`, and none at all before `until` while there are other endpoints.
+    pub(crate) fn retire(&mut self, link: Key, until: Instant) {
+        if let Some(place) = self.links.iter().position(|other| *other == link) {
+            self.links.swap_remove(place);
+            self.leaving.push(link);
+            self.avoid_until = Some(until);
+        }
+    }
+
+    /// The connection with the fewest calls, by `in_flight`, and how many those are. One whose server is about to stop
+    /// is the last resort.
+    pub(crate) fn lightest(&self, mut in_flight: impl FnMut(Key) -> usize) -> Option<(Key, usize)> {
+        let links = if self.links.is_empty() {
+            &self.leaving
+        } else {
+            &self.links
+        };
+        links
+            .iter()
+            .map(|link| (*link, in_flight(*link)))
+            .min_by_key(|(_, calls)| *calls)
+    }
+
+    /// Connections that take new calls, and those under way.
+    pub(crate) fn connections(&self) -> usize {
+        self.links.len() + self.connecting
+    }
+
+    /// Whether a call may be placed here now.
+    pub(crate) fn is_usable(&self, may_be_leaving: bool, now: Instant) -> bool {
+        let is_leaving = self.avoid_until.is_some_and(|until| now < until);
+        let rests = self.retry_at.is_some_and(|at| now < at);
+        let is_there = self.connections() > 0 || !self.leaving.is_empty();
+        (may_be_leaving || !is_leaving) && (is_there || !rests)
+    }
+
+    /// Whether calls wait for a connection that nobody is making.
+    pub(crate) fn needs_connection(&self) -> bool {
+        !self.waiting.is_empty() && self.connections() == 0
+    }
+
+    /// What keeps calls from being placed here, for people.
+    pub(crate) fn trouble(&self, now: Instant) -> String {
+        let address = self.endpoint.address;
+        let why = self
+            .last_error
+            .map_or_else(|| "not tried".to_owned(), |kind| kind.to_string());
+        match self.retry_at.map(|at| at.saturating_duration_since(now)) {
+            Some(wait) => format!("{address}: {why}, next attempt in {} ms", wait.as_millis()),
+            None => format!("{address}: {why}"),
+        }
+    }
+}
