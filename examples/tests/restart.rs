@@ -43,13 +43,12 @@ fn r23_ten_rolling_restarts_under_load_fail_no_call() {
             }
             let place = round % 2;
             servers[place].terminate();
-            let successor = support::EchoServer::start(&addresses[place], &[]);
             let status = servers[place].wait();
             assert!(
                 status.success(),
                 "round {round}: the server ended with {status}"
             );
-            servers[place] = successor;
+            servers[place] = support::EchoServer::start(&addresses[place], &[]);
         }
         stop.store(true, Ordering::Relaxed);
         callers

@@ -39,3 +39,4 @@ pub use listen::Listener;
 pub use post::Post;
 pub use reactor::{Place, Reactor, Seat};
 pub use slab::Key;
+pub use socket::Sharing;

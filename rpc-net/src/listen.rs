@@ -11,7 +11,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
-use crate::socket;
+use crate::socket::{self, Sharing};
 
 /// Accepts connections.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ impl Listener {
     /// # Errors
     ///
     /// Those of [`socket::listener`].
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = socket::listener(address)?;
+    pub fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<Self> {
+        let socket = socket::listener(address, sharing)?;
         Ok(Self {
             address: socket.local_addr()?,
             socket,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn listener() -> Listener {
-        Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+        Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), Sharing::Alone).unwrap()
     }
 
     #[test]

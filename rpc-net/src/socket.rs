@@ -8,16 +8,23 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+/// Whether an address belongs to one listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// To one: a second one is refused, so a server started twice by mistake says so.
+    #[default]
+    Alone,
+    /// To all of this user who say so (SO_REUSEPORT, on Linux): a successor may listen before its predecessor has left,
+    /// and the kernel deals new connections out to both meanwhile.
+    Shared,
+}
+
 /// Listens on `address`; port 0 takes a free one.
-///
-/// Several listeners of one user may share an address on Linux: each event loop has one of its own and the kernel
-/// deals connections out to them, and a successor may listen before its predecessor has left. The other side of it is
-/// that a second server started by mistake is not refused; it gets its share of the connections.
 ///
 /// # Errors
 ///
 /// When the address is in use, not of this host, or not for this user to take.
-pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listener(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -27,7 +34,9 @@ pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     // Otherwise connections of the predecessor that wait for their last packets would keep the address for a minute.
     socket.set_reuse_address(true)?;
     #[cfg(target_os = "linux")]
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(sharing == Sharing::Shared)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = sharing;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(StdListener::from(socket)))
@@ -121,16 +130,21 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_may_listen_before_its_predecessor_has_left() {
-        let first = listener(any_port()).unwrap();
-        let address = first.local_addr().unwrap();
-        let second = listener(address);
-        assert_eq!(second.is_ok(), cfg!(target_os = "linux"));
+    fn an_address_belongs_to_one_listener_unless_all_say_otherwise() {
+        let alone = listener(any_port(), Sharing::Alone).unwrap();
+        let address = alone.local_addr().unwrap();
+        for sharing in [Sharing::Alone, Sharing::Shared] {
+            let error = listener(address, sharing).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+        let shared = listener(any_port(), Sharing::Shared).unwrap();
+        let successor = listener(shared.local_addr().unwrap(), Sharing::Shared);
+        assert_eq!(successor.is_ok(), cfg!(target_os = "linux"));
     }
 
     #[test]
     fn both_ends_are_tuned_and_never_block() {
-        let listener = listener(any_port()).unwrap();
+        let listener = listener(any_port(), Sharing::Alone).unwrap();
         let blocked = listener.accept().unwrap_err();
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         let mut stream = connect(listener.local_addr().unwrap()).unwrap();
@@ -147,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_port_where_nobody_listens_is_refused() {
-        let address = listener(any_port()).unwrap().local_addr().unwrap();
+        let address = listener(any_port(), Sharing::Alone)
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let refused = match connect(address) {
             Err(error) => error,
             Ok(mut stream) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rpc_codec::Limits;
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
-use rpc_net::{Listener, Post};
+use rpc_net::{Listener, Post, Sharing};
 use rpc_policy::admit::{Admit, Guards};
 
 use crate::driver::{Mail, ServerDriver};
@@ -44,6 +44,7 @@ pub struct ServerBuilder<F = Open, Stage = Filters> {
     observer: Option<Box<dyn Observer>>,
     pool: Option<Executor>,
     addresses: Vec<Result<SocketAddr, ServeError>>,
+    sharing: Sharing,
     clock: Clock,
     stage: PhantomData<Stage>,
 }
@@ -67,6 +68,7 @@ impl Server {
             observer: None,
             pool: None,
             addresses: Vec::new(),
+            sharing: Sharing::Alone,
             clock: Clock::system(),
             stage: PhantomData,
         }
@@ -84,6 +86,7 @@ impl<F: Filter> ServerBuilder<F, Filters> {
             observer: self.observer,
             pool: self.pool,
             addresses: self.addresses,
+            sharing: self.sharing,
             clock: self.clock,
             stage: PhantomData,
         }
@@ -102,6 +105,7 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
             observer: self.observer,
             pool: self.pool,
             addresses: self.addresses,
+            sharing: self.sharing,
             clock: self.clock,
             stage: PhantomData,
         }
@@ -174,6 +178,13 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
         self
     }
 
+    /// Lets other servers of this user, which say the same, listen on the same addresses: a successor may be there
+    /// before its predecessor has left. Default: an address that is in use is an error.
+    pub fn share_addresses(mut self) -> Self {
+        self.sharing = Sharing::Shared;
+        self
+    }
+
     /// Listens on `address` too. Port 0 takes a free port.
     #[expect(
         clippy::needless_pass_by_value,
@@ -196,7 +207,8 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
         for address in std::mem::take(&mut builder.addresses) {
             let address = address?;
             listeners.push(
-                Listener::bind(address).map_err(|source| ServeError::Listen { address, source })?,
+                Listener::bind(address, builder.sharing)
+                    .map_err(|source| ServeError::Listen { address, source })?,
             );
         }
         if builder.router.services() == 0 {
