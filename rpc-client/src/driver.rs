@@ -274,16 +274,16 @@ impl ClientDriver {
         if let Some(timer) = call.timer {
             io.cancel_timer(timer);
         }
+        let now = io.now();
+        let result = match call.request.context().deadline() {
+            Some(deadline) => result.map_err(|status| whose_time(status, deadline, now)),
+            None => result,
+        };
         if let Some(id) = call.endpoint {
-            let now = io.now();
             let elapsed = now.saturating_duration_since(call.placed_at);
             self.balancer
                 .report(id, &Outcome::of(&result, elapsed), now);
         }
-        let result = match call.request.context().deadline() {
-            Some(deadline) => result.map_err(|status| whose_time(status, deadline)),
-            None => result,
-        };
         call.slot.complete(result);
     }
 
@@ -530,15 +530,21 @@ fn full(
     })
 }
 
-/// Says whose time it was that ran out.
-fn whose_time(status: Status, deadline: Deadline) -> Status {
-    let is_ours = status.code() == Code::DeadlineExceeded && status.origin() == Made::Local;
+/// Says whose time it was that ran out. The server learns of the same deadline a moment later, and its answer may be
+/// read before our timer fires: to the caller that is no difference.
+fn whose_time(status: Status, deadline: Deadline, now: Instant) -> Status {
+    let is_over = match (status.code(), status.origin()) {
+        (Code::DeadlineExceeded, Made::Local) => true,
+        (Code::CallerTimeout, Made::Remote) => deadline.is_over(now),
+        _ => false,
+    };
     match deadline.cause() {
-        Cause::Caller if is_ours => Status::new(
+        _ if !is_over => status,
+        Cause::Own => Status::new(Code::DeadlineExceeded, "no answer in time"),
+        Cause::Caller => Status::new(
             Code::InheritedDeadlineExceeded,
             "no answer within the time inherited from the caller",
         ),
-        _ => status,
     }
 }
 
@@ -548,5 +554,42 @@ impl fmt::Debug for ClientDriver {
             .field("calls", &self.calls.len())
             .field("peers", &self.peers.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rpc_core::Clock;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_reads_the_same_whoever_notices_it_first() {
+        let now = Clock::system().now();
+        let by_timer = || Status::new(Code::DeadlineExceeded, "");
+        let by_server = || Status::new(Code::CallerTimeout, "").from_remote();
+        for (cause, code) in [
+            (Cause::Own, Code::DeadlineExceeded),
+            (Cause::Caller, Code::InheritedDeadlineExceeded),
+        ] {
+            for status in [by_timer(), by_server()] {
+                let seen = whose_time(status, Deadline::new(now, cause), now);
+                assert_eq!((seen.code(), seen.origin()), (code, Made::Local));
+            }
+        }
+    }
+
+    #[test]
+    fn other_failures_are_the_answer_even_at_the_deadline() {
+        let now = Clock::system().now();
+        let seen = |status: Status, at| whose_time(status, Deadline::new(at, Cause::Own), now);
+        let own = Status::new(Code::ServerTimeout, "").from_remote();
+        assert_eq!(seen(own, now).code(), Code::ServerTimeout);
+        // A server whose time runs faster than ours says so too early.
+        let early = Status::new(Code::CallerTimeout, "").from_remote();
+        let later = now + Duration::from_millis(5);
+        assert_eq!(seen(early, later).code(), Code::CallerTimeout);
     }
 }

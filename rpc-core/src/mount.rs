@@ -39,6 +39,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// How long one of its methods may take, by name.
     pub method_timeouts: Vec<(&'static str, Duration)>,
+    /// Where one of its methods runs, by name.
+    pub method_dispatches: Vec<(&'static str, Dispatch)>,
 }
 
 impl<S: Service> Mount<S> {
@@ -49,19 +51,44 @@ impl<S: Service> Mount<S> {
             dispatch: Dispatch::Default,
             timeout: None,
             method_timeouts: Vec::new(),
+            method_dispatches: Vec::new(),
         };
         Self { service, options }
     }
 
-    /// Runs the handlers on `pool`.
+    /// Runs the handlers on `pool`, except those of methods for which something else is said.
     pub fn on(mut self, pool: &impl AsRef<Executor>) -> Self {
         self.options.dispatch = Dispatch::On(pool.as_ref().clone());
         self
     }
 
-    /// Runs the handlers in place on the I/O thread. They must never block.
+    /// Runs the handlers in place on the I/O thread, except those of methods for which something else is said. They must
+    /// never block.
     pub fn inline(mut self) -> Self {
         self.options.dispatch = Dispatch::Inline;
+        self
+    }
+
+    /// Runs the method called `name` in the .proto file on `pool`, wherever the others run. A name that the service
+    /// does not have is an error when the server is bound.
+    ///
+    /// ```
+    /// # use rpc_core::{Executor, Mount, Service};
+    /// # fn example(echo: Mount<impl Service>, slow: &Executor) -> Mount<impl Service> {
+    /// echo.inline().method_on("Slow", slow)
+    /// # }
+    /// ```
+    pub fn method_on(mut self, name: &'static str, pool: &impl AsRef<Executor>) -> Self {
+        let dispatch = Dispatch::On(pool.as_ref().clone());
+        self.options.method_dispatches.push((name, dispatch));
+        self
+    }
+
+    /// Runs the method called `name` in the .proto file in place on the I/O thread, wherever the others run. It must
+    /// never block. A name that the service does not have is an error when the server is bound.
+    pub fn method_inline(mut self, name: &'static str) -> Self {
+        let dispatch = Dispatch::Inline;
+        self.options.method_dispatches.push((name, dispatch));
         self
     }
 

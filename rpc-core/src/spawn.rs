@@ -58,47 +58,49 @@ pub trait Spawn: Send + Sync + 'static {
     fn spawn(&self, batch: &mut Vec<Job>);
 }
 
-/// A pool as a value: where jobs run, and how many may be waiting or running there.
+/// A pool as a value: where jobs run, and how many may be waiting or running there. Clones are the same pool.
 #[derive(Clone)]
-pub struct Executor {
-    name: Arc<str>,
-    spawn: Arc<dyn Spawn>,
+pub struct Executor(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    spawn: Box<dyn Spawn>,
     permits: Arc<Permits>,
 }
 
 impl Executor {
     /// A pool of that name which runs jobs on `spawn` and takes at most `permits` at a time.
-    pub fn new(name: impl Into<Arc<str>>, spawn: Arc<dyn Spawn>, permits: usize) -> Self {
-        Self {
+    pub fn new(name: impl Into<String>, spawn: impl Spawn, permits: usize) -> Self {
+        Self(Arc::new(Inner {
             name: name.into(),
-            spawn,
+            spawn: Box::new(spawn),
             permits: Arc::new(Permits::new(permits)),
-        }
+        }))
     }
 
     /// Its name, for people.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// A place for one call. `None` when all are taken.
     pub fn permit(&self) -> Option<Permit> {
-        Permits::take(&self.permits)
+        Permits::take(&self.0.permits)
     }
 
     /// How many places are taken.
     pub fn in_flight(&self) -> usize {
-        self.permits.taken.load(Ordering::Relaxed)
+        self.0.permits.taken()
     }
 
-    /// Where jobs run.
-    pub fn spawner(&self) -> &Arc<dyn Spawn> {
-        &self.spawn
+    /// Hands jobs over; see [`Spawn::spawn`].
+    pub fn spawn(&self, batch: &mut Vec<Job>) {
+        self.0.spawn.spawn(batch);
     }
 
     /// Whether both are the same pool.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.permits, &other.permits)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -111,7 +113,7 @@ impl AsRef<Executor> for Executor {
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Executor")
-            .field("name", &self.name)
+            .field("name", &self.0.name)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }

@@ -267,6 +267,25 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
     }
 }
 
+/// Serves what `router` has mounted, with the default settings.
+impl From<Router> for ServerBuilder<Open, Services> {
+    fn from(router: Router) -> Self {
+        let builder = Server::builder();
+        ServerBuilder {
+            filters: builder.filters,
+            config: builder.config,
+            router,
+            admit: builder.admit,
+            observer: builder.observer,
+            pool: builder.pool,
+            addresses: builder.addresses,
+            sharing: builder.sharing,
+            clock: builder.clock,
+            stage: PhantomData,
+        }
+    }
+}
+
 impl<F, Stage> std::fmt::Debug for ServerBuilder<F, Stage> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerBuilder")

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Instant;
 
 use rpc_codec::compress;
 use rpc_core::spawn::JobHandle;
@@ -80,7 +81,7 @@ impl<S: Service + 'static> Hosted for Host<S> {
             };
             ticket.finish(outcome);
         };
-        Job::new(future, move |job| executor.spawner().spawn(&mut vec![job]))
+        Job::new(future, move |job| executor.spawn(&mut vec![job]))
     }
 
     fn inline(
@@ -192,6 +193,15 @@ fn expired(request: &Request) -> Option<Status> {
         .then(|| timed_out(deadline))
 }
 
+/// What a handler made of a call, unless it came too late. Often it is a call of its own that ran out of the same time,
+/// and whether it says so before the timer of this call fires must not decide what the caller sees.
+pub(crate) fn in_time(outcome: Outcome, deadline: Option<Deadline>, now: Instant) -> Outcome {
+    match deadline.filter(|deadline| deadline.is_over(now)) {
+        Some(deadline) => Err(timed_out(deadline)),
+        None => outcome,
+    }
+}
+
 /// The answer at a deadline: it says whose time it was.
 pub(crate) fn timed_out(deadline: Deadline) -> Status {
     match deadline.cause() {
@@ -234,6 +244,35 @@ where
             poll_fn(|cx| (*kept).as_mut().as_pin_mut().expect("set above").poll(cx)).await;
         ticket.finish(outcome);
     };
-    let (job, handle) = Job::new(rest, move |job| executor.spawner().spawn(&mut vec![job]));
+    let (job, handle) = Job::new(rest, move |job| executor.spawn(&mut vec![job]));
     Inline::Waits(job, handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rpc_core::{Bytes, Clock};
+
+    use super::*;
+
+    #[test]
+    fn r7_what_comes_at_the_deadline_or_later_is_its_answer() {
+        let now = Clock::system().now();
+        let millisecond = Duration::from_millis(1);
+        let code = |deadline: Option<Deadline>| {
+            let failed = Err(Status::new(Code::InheritedDeadlineExceeded, ""));
+            let answered = Ok(Response::new(Bytes::new()));
+            let codes = [failed, answered].map(|outcome| in_time(outcome, deadline, now));
+            codes.map(|outcome| outcome.err().map(|status| status.code()))
+        };
+        let as_it_came = [Some(Code::InheritedDeadlineExceeded), None];
+        assert_eq!(code(None), as_it_came);
+        let later = Deadline::new(now + millisecond, Cause::Caller);
+        assert_eq!(code(Some(later)), as_it_came);
+        let callers = Deadline::new(now, Cause::Caller);
+        assert_eq!(code(Some(callers)), [Some(Code::CallerTimeout); 2]);
+        let own = Deadline::new(now, Cause::Own);
+        assert_eq!(code(Some(own)), [Some(Code::ServerTimeout); 2]);
+    }
 }

@@ -19,7 +19,7 @@ use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::admit::{Admit, Arrival};
 
 use crate::calls::{ActiveCall, CallKey, Calls};
-use crate::dispatch::{Inline, Outcome, Slot, Ticket, timed_out};
+use crate::dispatch::{Inline, Outcome, Slot, Ticket, in_time, timed_out};
 use crate::drain::Phase;
 use crate::router::{Route, no_method};
 use crate::shared::Shared;
@@ -135,6 +135,7 @@ impl ServerDriver {
     fn finish(&mut self, call: CallKey, outcome: Outcome, io: &mut IoOf<Self>) {
         if let Some(active) = self.take(call, io) {
             active.handle.detach();
+            let outcome = in_time(outcome, active.deadline, io.now());
             self.answer(
                 active.link,
                 active.reply_to,
@@ -260,7 +261,7 @@ impl ServerDriver {
             link: arrived.link,
             reply_to: arrived.inbound.reply_to,
             method: arrived.route.method,
-            arrival: io.now(),
+            arrival: arrived.inbound.arrived_at,
             deadline: arrived.deadline,
             timer,
             bytes,
@@ -367,13 +368,17 @@ impl Driver for ServerDriver {
             let status = no_method(inbound.func());
             return self.answer(link, inbound.reply_to, None, io.now(), Err(status), io);
         };
-        let deadline = self.deadline(&inbound, route, io.now());
+        let deadline = self.deadline(&inbound, route, inbound.arrived_at);
         let arrived = Arrived {
             link,
             inbound,
             route,
             deadline,
         };
+        // What was held back until nobody waits for it is not begun.
+        if let Some(deadline) = deadline.filter(|deadline| deadline.is_over(io.now())) {
+            return self.refuse(arrived, timed_out(deadline), io);
+        }
         if let Err(status) = self.admit(&arrived, io.now()) {
             return self.refuse(arrived, status, io);
         }
@@ -449,7 +454,7 @@ impl Driver for ServerDriver {
     fn end_of_turn(&mut self, _: &mut IoOf<Self>) {
         for batch in &mut self.batches {
             if !batch.jobs.is_empty() {
-                batch.executor.spawner().spawn(&mut batch.jobs);
+                batch.executor.spawn(&mut batch.jobs);
                 batch.jobs.clear();
             }
         }

@@ -32,7 +32,7 @@ impl Pool {
     /// A pool whose jobs run on something else, for example on a runtime that the process has anyway.
     pub fn from_spawn(name: impl Into<String>, spawn: impl Spawn, permits: usize) -> Self {
         Self {
-            executor: Executor::new(name.into(), Arc::new(spawn), permits),
+            executor: Executor::new(name, spawn, permits),
         }
     }
 
@@ -102,7 +102,7 @@ impl PoolBuilder {
             "pool `{}`: the operating system gives no thread",
             self.name
         );
-        let spawn = Arc::new(Workers { queue });
+        let spawn = Workers { queue };
         Pool {
             executor: Executor::new(self.name, spawn, self.permits),
         }
@@ -220,10 +220,10 @@ mod tests {
         let executor = pool.executor.clone();
         let again = executor.clone();
         let (job, handle) = Job::new(async move { work() }, move |job| {
-            again.spawner().spawn(&mut vec![job]);
+            again.spawn(&mut vec![job]);
         });
         handle.detach();
-        executor.spawner().spawn(&mut vec![job]);
+        executor.spawn(&mut vec![job]);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! [`Router`]: finds the service that a path belongs to.
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use rpc_codec::Limits;
@@ -13,7 +16,7 @@ use rpc_core::{
 };
 
 use crate::ServeError;
-use crate::dispatch::{Hosted, hosted};
+use crate::dispatch::{Hosted, hosted, timed_out};
 
 /// Finds the service that a path belongs to. It is a service itself: a test calls it without any port through
 /// `rpc_testing::Loopback`.
@@ -167,7 +170,21 @@ impl Service for Router {
                 .context_mut()
                 .narrow(Deadline::new(now + timeout, Cause::Own));
         }
-        route.service.call(request).await
+        let deadline = request.context().deadline();
+        let own = deadline.filter(|deadline| deadline.cause() == Cause::Own);
+        let Some(own) = own else {
+            // What the caller gave is for the caller to watch.
+            return route.service.call(request).await;
+        };
+        let mut time_out = request.context().sleep(own.remaining(now));
+        let mut served = route.service.call(request);
+        poll_fn(|cx| match served.as_mut().poll(cx) {
+            Poll::Pending => Pin::new(&mut time_out)
+                .poll(cx)
+                .map(|()| Err(timed_out(own))),
+            ready => ready,
+        })
+        .await
     }
 }
 
