@@ -6,6 +6,7 @@
 
 use std::env;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tern::server::PoolBuilder;
@@ -16,15 +17,25 @@ const USAGE: &str = "\
 usage: echo ADDR [options]
 
   ADDR                        where to listen, for example 127.0.0.1:8000; port 0 takes a free one
-  --dispatch pool|inline      run handlers on a pool of threads (default) or in place on the I/O thread
+  --dispatch pool|inline      run Echo on a pool of threads (default) or in place on the I/O thread
   --handler blocking|async    which of the two handler traits to implement (default: async)
   --reactors N                event loops (default: half the cores)
   --workers N                 threads of the pool (default: four for each core, at least 8)
 
-Serves /echo.v1.Echo/Echo and /echo.v1.Echo/Slow, which waits `delay_ms` (300 when absent). Ends on SIGTERM.
-With `--dispatch inline` only Echo runs in place: Slow waits, and a blocking handler must not wait there.";
+Serves /echo.v1.Echo/Echo and /echo.v1.Echo/Slow, which waits `delay_ms` (300 when absent) and therefore always runs
+on the pool. SIGTERM or Ctrl-C ends it in order, a second one at once.";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let Some(options) = Options::parse(env::args().skip(1))? else {
         println!("{USAGE}");
         return Ok(());
@@ -37,9 +48,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let server = match (options.is_blocking, options.is_inline) {
         (false, false) => server.service(EchoServer::new(Echoing)),
-        (false, true) => server.service(EchoServer::new(Echoing).inline()),
+        (false, true) => server.service(EchoServer::new(Echoing).method_inline("Echo")),
         (true, false) => server.service(EchoServer::blocking(Echoing)),
-        (true, true) => server.service(EchoServer::blocking(Echoing).inline()),
+        (true, true) => server.service(EchoServer::blocking(Echoing).method_inline("Echo")),
     };
     let server = server.bind(&options.address)?;
     for address in server.addresses() {
@@ -68,9 +79,9 @@ impl blocking::Echo for Echoing {
     }
 
     fn slow(&self, cx: &Context, message: EchoMessage) -> Result<EchoMessage, Status> {
-        let sleep = cx.sleep(delay(&message));
-        // In place on an I/O thread this would wait for itself, and is refused.
-        tern::park::wait(sleep).ok_or_else(|| Status::internal("a blocking handler cannot wait on an I/O thread"))?;
+        // Parks a thread of the pool. On an I/O thread, which would wait for itself, it is refused.
+        tern::park::wait(cx.sleep(delay(&message)))
+            .ok_or_else(|| Status::internal("a blocking handler cannot wait on an I/O thread"))?;
         Ok(message)
     }
 }
@@ -93,18 +104,29 @@ struct Options {
 impl Options {
     /// `None` when help was asked for.
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut options =
-            Self { address: String::new(), is_inline: false, is_blocking: false, reactors: None, workers: None };
+        let mut options = Self {
+            address: String::new(),
+            is_inline: false,
+            is_blocking: false,
+            reactors: None,
+            workers: None,
+        };
         while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n\n{USAGE}"));
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or(format!("{argument} needs a value\n\n{USAGE}"))
+            };
             match argument.as_str() {
                 "--help" | "-h" => return Ok(None),
                 "--dispatch" => options.is_inline = choice(&argument, &value()?, "pool", "inline")?,
-                "--handler" => options.is_blocking = choice(&argument, &value()?, "async", "blocking")?,
+                "--handler" => {
+                    options.is_blocking = choice(&argument, &value()?, "async", "blocking")?;
+                }
                 "--reactors" => options.reactors = Some(count(&argument, &value()?)?),
                 "--workers" => options.workers = Some(count(&argument, &value()?)?),
                 address if options.address.is_empty() && !address.starts_with('-') => {
-                    options.address = address.to_owned();
+                    options.address = argument;
                 }
                 other => return Err(format!("unknown argument `{other}`\n\n{USAGE}")),
             }
@@ -116,7 +138,8 @@ impl Options {
     }
 
     fn pool(&self) -> PoolBuilder {
-        let pool = Pool::builder("worker");
+        // As many as the process takes, so that whoever measures meets no limit but their own.
+        let pool = Pool::builder("worker").permits(65_536);
         match self.workers {
             Some(workers) => pool.threads(workers),
             None => pool,

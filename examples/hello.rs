@@ -8,6 +8,7 @@
 
 use std::env;
 use std::error::Error;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,17 @@ usage: hello                     serve and call in one process
        hello serve ADDR          serve until SIGTERM or Ctrl-C
        hello call ADDR [NAME]    call a server once";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => both(),
@@ -43,30 +54,44 @@ impl Greeter for Polite {
             return Err(Status::invalid_argument("name is empty"));
         }
         // Who answered goes back beside the reply, as metadata.
-        let thread = thread::current().name().unwrap_or("a thread without a name").to_owned();
+        let thread = thread::current()
+            .name()
+            .unwrap_or("a thread without a name")
+            .to_owned();
         cx.reply_metadata("answered-by", thread);
         cx.reply_metadata("time-left-ms", cx.remaining().as_millis().to_string());
-        Ok(HelloReply { message: format!("hello, {}", request.name) })
+        Ok(HelloReply {
+            message: format!("hello, {}", request.name),
+        })
     }
 }
 
 fn serve(address: &str) -> Result<(), Box<dyn Error>> {
     let stop = terminate();
-    let server = Server::builder().service(GreeterServer::new(Polite)).bind(address)?;
+    let server = Server::builder()
+        .service(GreeterServer::new(Polite))
+        .bind(address)?;
     println!("listening {}", server.addresses()[0]);
     Ok(server.run_until(stop)?)
 }
 
 fn call(address: &str, name: &str) -> Result<(), Box<dyn Error>> {
-    let channel = Channel::builder("demo.greeter.Greeter").resolve(Fixed::new([address])).build()?;
+    let channel = Channel::builder("demo.greeter.Greeter")
+        .resolve(Fixed::new([address]))
+        .build()?;
     show(&GreeterClient::new(channel), name)
 }
 
 fn both() -> Result<(), Box<dyn Error>> {
-    let running = Server::builder().service(GreeterServer::new(Polite)).bind("127.0.0.1:0")?.start()?;
+    let running = Server::builder()
+        .service(GreeterServer::new(Polite))
+        .bind("127.0.0.1:0")?
+        .start()?;
     let address = running.address();
     println!("{} is served on {address}", GreeterServer::DESCRIPTOR.name);
-    let channel = Channel::builder("demo.greeter.Greeter").resolve(Fixed::new([address])).build()?;
+    let channel = Channel::builder("demo.greeter.Greeter")
+        .resolve(Fixed::new([address]))
+        .build()?;
     let greeter = GreeterClient::new(channel);
     show(&greeter, "Tern")?;
     measure(&greeter)?;
@@ -81,16 +106,30 @@ fn both() -> Result<(), Box<dyn Error>> {
 }
 
 /// Calls once and shows what came back.
-fn show<S: tern::Service + Clone + 'static>(greeter: &GreeterClient<S>, name: &str) -> Result<(), Box<dyn Error>> {
+fn show<S: tern::Service + Clone + 'static>(
+    greeter: &GreeterClient<S>,
+    name: &str,
+) -> Result<(), Box<dyn Error>> {
     let clock = Clock::system();
     let start = clock.now();
-    let request = HelloRequest { name: name.to_owned() };
-    let response = greeter.say_hello(request).timeout(Duration::from_millis(500)).wait_response()?;
+    let request = HelloRequest {
+        name: name.to_owned(),
+    };
+    let response = greeter
+        .say_hello(request)
+        .timeout(Duration::from_millis(500))
+        .wait_response()?;
     let elapsed = since(start, &clock);
     println!("{name} -> \"{}\"", response.body().message);
     println!("  first call, connecting included: {elapsed:?}");
-    println!("  answered by thread: {}", response.metadata().text("answered-by").unwrap_or("?"));
-    println!("  time left in the handler: {} ms of 500", response.metadata().text("time-left-ms").unwrap_or("?"));
+    println!(
+        "  answered by thread: {}",
+        response.metadata().text("answered-by").unwrap_or("?")
+    );
+    println!(
+        "  time left in the handler: {} ms of 500",
+        response.metadata().text("time-left-ms").unwrap_or("?")
+    );
     Ok(())
 }
 
@@ -100,11 +139,18 @@ fn measure<S: tern::Service + Clone + 'static>(greeter: &GreeterClient<S>) -> Re
     let mut times = Vec::new();
     for number in 0..2_000 {
         let start = clock.now();
-        greeter.say_hello(HelloRequest { name: number.to_string() }).wait()?;
+        greeter
+            .say_hello(HelloRequest {
+                name: number.to_string(),
+            })
+            .wait()?;
         times.push(since(start, &clock));
     }
     times.sort();
-    println!("2000 calls, one after the other: p50 {:?}, p99 {:?}", times[999], times[1979]);
+    println!(
+        "2000 calls, one after the other: p50 {:?}, p99 {:?}",
+        times[999], times[1979]
+    );
     Ok(())
 }
 

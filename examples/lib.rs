@@ -9,3 +9,13 @@ pub mod greeter {
 pub mod echo {
     tern::include_stubs!("echo.v1");
 }
+
+/// The package `demo.relay`.
+pub mod relay {
+    tern::include_stubs!("demo.relay");
+}
+
+/// The package `demo.shop`.
+pub mod shop {
+    tern::include_stubs!("demo.shop");
+}

@@ -41,5 +41,6 @@ pub use rpc_codec::{self as codec, Limits};
 pub use rpc_policy as policy;
 pub use rpc_policy::filter::{Concurrency, RateLimit, Retry};
 pub use rpc_server::{
-    self as server, Pool, Router, Running, ServeError, Server, ServerBuilder, StopSignal, Stopper, terminate,
+    self as server, Pool, Router, Running, ServeError, Server, ServerBuilder, StopSignal, Stopper,
+    terminate,
 };

@@ -14,7 +14,7 @@ use rpc_policy::balance::{Balancer, HealthyFirst, LeastLoaded};
 
 use crate::channel::{Shared, Transport};
 use crate::driver::{ClientDriver, Mail};
-use crate::{Channel, ChannelError, Config};
+use crate::{Channel, ChannelError, Config, Fixed};
 
 /// Makes a [`Channel`]. Reading order is execution order: filters, outermost first.
 #[must_use = "call `build`"]
@@ -29,6 +29,17 @@ pub struct ChannelBuilder<F = Open> {
 }
 
 impl Channel {
+    /// A channel to the service of that name at one address, with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChannelBuilder::build`].
+    pub fn to(service: impl Into<String>, address: impl ToString) -> Result<Self, ChannelError> {
+        Self::builder(service)
+            .resolve(Fixed::new([address]))
+            .build()
+    }
+
     /// A channel to the service of that name. The name is what servers are told as the callee, and what a registry is
     /// asked for.
     pub fn builder(service: impl Into<String>) -> ChannelBuilder {

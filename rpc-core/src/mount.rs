@@ -30,6 +30,7 @@ pub struct Mount<S> {
 
 /// The choices of a [`Mount`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// What is mounted.
     pub descriptor: &'static ServiceDescriptor,

@@ -88,6 +88,11 @@ impl Executor {
         Permits::take(&self.0.permits)
     }
 
+    /// A place for one call that has begun and cannot be refused any more, be there one or not. Later calls pay for it.
+    pub fn overdraw(&self) -> Permit {
+        Permits::overdraw(&self.0.permits)
+    }
+
     /// How many places are taken.
     pub fn in_flight(&self) -> usize {
         self.0.permits.taken()
@@ -144,6 +149,12 @@ impl Permits {
         Some(Permit(Arc::clone(this)))
     }
 
+    /// Takes a place even when none is left: whoever comes next is refused until enough have been given back.
+    pub fn overdraw(this: &Arc<Self>) -> Permit {
+        this.taken.fetch_add(1, Ordering::AcqRel);
+        Permit(Arc::clone(this))
+    }
+
     /// How many are taken.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Acquire)
@@ -172,6 +183,16 @@ mod tests {
         let _second = Permits::take(&permits).unwrap();
         assert!(Permits::take(&permits).is_none());
         drop(first);
+        assert!(Permits::take(&permits).is_some());
+    }
+
+    #[test]
+    fn what_was_overdrawn_is_missing_to_those_who_come_later() {
+        let permits = Arc::new(Permits::new(1));
+        let both = (Permits::overdraw(&permits), Permits::overdraw(&permits));
+        assert_eq!(permits.taken(), 2);
+        assert!(Permits::take(&permits).is_none());
+        drop(both);
         assert!(Permits::take(&permits).is_some());
     }
 }

@@ -254,13 +254,14 @@ impl fmt::Display for Status {
     }
 }
 
+/// Reads like the display form, because that is what a `main` that returns a status shows.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Status")
-            .field("code", &self.0.code)
-            .field("message", &self.0.message)
-            .field("origin", &self.0.origin)
-            .finish_non_exhaustive()
+        let place = match self.origin() {
+            Origin::Local => "here",
+            Origin::Remote => "at the other end",
+        };
+        write!(f, "{self} ({place})")
     }
 }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Tells the time: the system's monotonic clock, or one that is moved by hand.
@@ -154,7 +155,7 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    /// Ready at `at`. Without a timer the future can only be ready if `at` has passed when it is polled.
+    /// Ready at `at`. Without a timer, that is outside of any loop, a thread of its own waits.
     pub fn until(at: Instant, clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
         Self {
             at,
@@ -179,12 +180,30 @@ impl Future for Sleep {
         let rung = alarm.poll_rung(cx);
         match &self.timer {
             Some(timer) => timer.ring_at(self.at, Arc::clone(&alarm)),
-            None => cx.waker().wake_by_ref(),
+            None => ring_from_a_thread(&self.clock, self.at, &alarm),
         }
-        if self.timer.is_some() {
-            self.alarm = Some(alarm);
-        }
+        self.alarm = Some(alarm);
         rung
+    }
+}
+
+/// Outside of any loop nobody else measures time.
+fn ring_from_a_thread(clock: &Clock, at: Instant, alarm: &Arc<Alarm>) {
+    let (clock, ring) = (clock.clone(), Arc::clone(alarm));
+    let waiting = thread::Builder::new()
+        .name("tern-sleep".into())
+        .spawn(move || {
+            loop {
+                let left = at.saturating_duration_since(clock.now());
+                if left.is_zero() {
+                    return ring.ring();
+                }
+                thread::park_timeout(left);
+            }
+        });
+    if waiting.is_err() {
+        // Whoever sleeps must not sleep for ever.
+        alarm.ring();
     }
 }
 
@@ -207,6 +226,17 @@ mod tests {
         assert_eq!(clock.now(), start);
         hand.advance(Duration::from_millis(3));
         assert_eq!(clock.now() - start, Duration::from_millis(3));
+    }
+
+    #[test]
+    fn a_sleep_outside_of_any_loop_ends() {
+        let clock = Clock::system();
+        let at = clock.now() + Duration::from_millis(5);
+        assert_eq!(
+            crate::park::wait(Sleep::until(at, clock.clone(), None)),
+            Some(())
+        );
+        assert!(clock.now() >= at);
     }
 
     #[test]

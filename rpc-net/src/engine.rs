@@ -261,6 +261,9 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         self.keep_rest(key, &input);
         if budget == 0 {
             self.readable(key, false);
+        } else if let Some(link) = self.io.links.get_mut(key) {
+            // Frames that are held back come with no further event of the socket: answers must make them go on.
+            link.is_paused |= !link.machine.wants_input(link.output.len());
         }
         self.settle(key);
     }

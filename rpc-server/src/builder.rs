@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use rpc_codec::Limits;
@@ -262,6 +262,7 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
             calls: Arc::new(Permits::new(self.config.calls_max)),
             bytes: AtomicUsize::new(0),
             bytes_max: self.config.bytes_max,
+            is_leaving: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
         }))
     }

@@ -113,7 +113,7 @@ pub(crate) struct Ticket {
     pub(crate) post: Post<Mail>,
     pub(crate) call: CallKey,
     pub(crate) executor: Executor,
-    pub(crate) permits: [Option<Permit>; 2],
+    pub(crate) permits: [Permit; 2],
 }
 
 impl Ticket {

@@ -10,7 +10,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rpc_core::{Code, Event, Status};
+use rpc_core::{Code, Status};
 use rpc_net::{End, IoOf};
 
 use crate::driver::{Alarm, Due, ServerDriver};
@@ -60,7 +60,7 @@ impl ServerDriver {
             return;
         }
         self.phase = Phase::CloseWait;
-        self.shared.observe(&Event::DrainStarted);
+        self.shared.drain_started();
         io.set_timer(io.now() + close_wait, Due(Alarm::CloseWaitOver));
         io.set_timer(io.now() + grace, Due(Alarm::GraceOver));
     }

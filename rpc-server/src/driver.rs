@@ -197,7 +197,7 @@ impl ServerDriver {
             post: self.post.clone(),
             call,
             executor: self.shared.default_pool.clone(),
-            permits: [None, None],
+            permits: self.shared.overdraw(&self.shared.default_pool),
         };
         let mut slot = self.slots.get_mut(route.place).and_then(Option::take);
         let served = Arc::clone(&route.service).inline(request, &mut slot, &ticket);

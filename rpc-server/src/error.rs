@@ -111,7 +111,7 @@ impl fmt::Display for ServeError {
             Self::Loop { what, source } => write!(f, "{what}: {source}"),
             Self::Cut { calls } => write!(
                 f,
-                "the server ended while {calls} calls were running; they were cut off"
+                "calls that were still running when the server ended, and were cut off: {calls}"
             ),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rpc_codec::Limits;
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     /// Bytes of their requests.
     pub(crate) bytes: AtomicUsize,
     pub(crate) bytes_max: usize,
+    pub(crate) is_leaving: AtomicBool,
     /// Calls that were cut off at the end.
     pub(crate) cut: AtomicUsize,
 }
@@ -51,12 +52,20 @@ impl Shared {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Places for a call that has begun in place and has to wait: it cannot be refused as not run any more.
+    pub(crate) fn overdraw(&self, executor: &Executor) -> [Permit; 2] {
+        [executor.overdraw(), Permits::overdraw(&self.calls)]
+    }
+
+    /// Says that the server begins to leave. Each of its loops says so; the first is heard.
+    pub(crate) fn drain_started(&self) {
+        if !self.is_leaving.swap(true, Ordering::Relaxed) {
+            self.observe(&Event::DrainStarted);
+        }
+    }
+
     /// Places for one call of `bytes`, on its pool and in the process. A single call of any size is let in.
-    pub(crate) fn permits(
-        &self,
-        executor: &Executor,
-        bytes: usize,
-    ) -> Result<[Option<Permit>; 2], Status> {
+    pub(crate) fn permits(&self, executor: &Executor, bytes: usize) -> Result<[Permit; 2], Status> {
         let taken = self.bytes.load(Ordering::Relaxed);
         if taken > 0 && taken.saturating_add(bytes) > self.bytes_max {
             return Err(Status::overloaded(
@@ -74,7 +83,7 @@ impl Shared {
                 "the calls under way have reached their limit",
             ));
         };
-        Ok([Some(own), Some(all)])
+        Ok([own, all])
     }
 }
 

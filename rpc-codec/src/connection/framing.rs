@@ -12,6 +12,8 @@ use crate::{Limits, ProtocolError};
 pub(super) struct Framing {
     /// Complete frames that have not been looked at.
     frames: Bytes,
+    /// When the last of them was complete.
+    complete_at: Option<Instant>,
     partial: Option<Partial>,
 }
 
@@ -50,6 +52,7 @@ impl Framing {
             }
         };
         self.frames = input.split_to(complete).freeze();
+        self.complete_at = Some(now);
         outcome
     }
 
@@ -59,6 +62,11 @@ impl Framing {
             return None;
         };
         Some((header, self.frames.split_to(header.total_len as usize)))
+    }
+
+    /// When the frames that are taken now were complete; `now` if there were none.
+    pub(super) fn complete_at(&self, now: Instant) -> Instant {
+        self.complete_at.unwrap_or(now)
     }
 
     pub(super) fn has_frames(&self) -> bool {

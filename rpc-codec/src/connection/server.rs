@@ -98,7 +98,8 @@ impl ServerConnection {
     }
 
     fn unary(&mut self, header: FrameHeader, frame: Bytes) -> Option<Inbound> {
-        match Inbound::read(header, frame) {
+        let arrived_at = self.framing.complete_at(self.active_at);
+        match Inbound::read(header, frame, arrived_at) {
             Ok(inbound) => {
                 self.in_flight += 1;
                 self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
@@ -232,6 +233,8 @@ pub struct Inbound {
     pub reply_to: ReplyTo,
     /// The time that the caller gave us, in milliseconds; 0 if none.
     pub timeout_ms: u32,
+    /// When its last byte was read. Times count from here, however long the request was held back.
+    pub arrived_at: Instant,
     /// How the body is written.
     pub format: Format,
     /// How the body is compressed.
@@ -248,7 +251,11 @@ pub struct Inbound {
 
 impl Inbound {
     /// Reads the head of a unary frame. A head that cannot be read is answered under the id that the fixed header has.
-    fn read(header: FrameHeader, frame: Bytes) -> Result<Self, (ReplyTo, Status)> {
+    fn read(
+        header: FrameHeader,
+        frame: Bytes,
+        arrived_at: Instant,
+    ) -> Result<Self, (ReplyTo, Status)> {
         let head_range = HEADER_BYTES..HEADER_BYTES + usize::from(header.head_len);
         let head_bytes = frame.get(head_range.clone()).unwrap_or_default();
         let refuse = |reply_to, error: &dyn std::fmt::Display| {
@@ -273,6 +280,7 @@ impl Inbound {
         }
         Ok(Self {
             timeout_ms: head.timeout_ms,
+            arrived_at,
             format: numbers::format(head.content_type),
             compression: numbers::compression(head.content_encoding),
             marks: Marks(head.message_type),

@@ -1,0 +1,3 @@
+fn main() -> Result<(), rpc_build::BuildError> {
+    rpc_build::compile(&["greeter.proto"])
+}
