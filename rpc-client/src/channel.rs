@@ -7,7 +7,7 @@ use std::time::Duration;
 use rpc_codec::compress;
 use rpc_core::filter::Open;
 use rpc_core::{
-    Bytes, Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
+    Cause, Code, Compression, Deadline, Filter, Names, Request, Response, Scope, Service, Status,
 };
 use rpc_net::Post;
 
@@ -24,8 +24,7 @@ pub(crate) struct Shared<F> {
     pub(crate) filters: F,
     pub(crate) transport: Transport,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) caller: Bytes,
-    pub(crate) callee: Bytes,
+    pub(crate) names: Names,
     pub(crate) scope: Arc<Scope>,
 }
 
@@ -50,8 +49,7 @@ impl<F: Filter> Service for Channel<F> {
         if let Some(deadline) = context.deadline().filter(|deadline| deadline.is_over(now)) {
             return Err(out_of_time(deadline));
         }
-        context.set_caller(shared.caller.clone());
-        context.set_callee(shared.callee.clone());
+        context.set_names(shared.names.clone());
         shared.filters.call(request, &shared.transport).await
     }
 }
@@ -67,7 +65,7 @@ impl<F> Clone for Channel<F> {
 impl<F> fmt::Debug for Channel<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("callee", &self.shared.callee)
+            .field("callee", &self.shared.names.callee())
             .finish_non_exhaustive()
     }
 }

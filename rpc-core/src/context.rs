@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +78,51 @@ impl Marks {
     }
 }
 
+/// Who calls whom, by the names that services have among each other: two pieces of one buffer, so that a server takes
+/// both from the bytes of a request at the price of one.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    buffer: Bytes,
+    caller: Range<usize>,
+    callee: Range<usize>,
+}
+
+impl Names {
+    /// These names.
+    pub fn new(caller: &str, callee: &str) -> Self {
+        let buffer = Bytes::from([caller, callee].concat());
+        Self {
+            caller: 0..caller.len(),
+            callee: caller.len()..buffer.len(),
+            buffer,
+        }
+    }
+
+    /// The names that stand at these places of `buffer`.
+    pub fn within(buffer: Bytes, caller: Range<usize>, callee: Range<usize>) -> Self {
+        Self {
+            buffer,
+            caller,
+            callee,
+        }
+    }
+
+    /// Who calls; empty if nobody says so, or not in text.
+    pub fn caller(&self) -> &str {
+        self.text(&self.caller)
+    }
+
+    /// Who is called; empty if nobody says so, or not in text.
+    pub fn callee(&self) -> &str {
+        self.text(&self.callee)
+    }
+
+    fn text(&self, place: &Range<usize>) -> &str {
+        let bytes = self.buffer.get(place.clone()).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
 /// What a call carries beside its message: its deadline, its metadata, who sent it, and the means to send something
 /// back beside the reply.
 ///
@@ -85,8 +131,7 @@ pub struct Context {
     scope: Arc<Scope>,
     deadline: Option<Deadline>,
     metadata: Metadata,
-    caller: Bytes,
-    callee: Bytes,
+    names: Names,
     marks: Marks,
     trailer: Mutex<Option<Box<Trailer>>>,
 }
@@ -110,8 +155,7 @@ impl Context {
             scope,
             deadline: None,
             metadata: Metadata::new(),
-            caller: Bytes::new(),
-            callee: Bytes::new(),
+            names: Names::default(),
             marks: Marks::default(),
             trailer: Mutex::new(None),
         }
@@ -124,8 +168,7 @@ impl Context {
             scope: Arc::clone(&self.scope),
             deadline: self.deadline.map(Deadline::inherited),
             metadata: self.metadata.forwarded(),
-            caller: Bytes::new(),
-            callee: Bytes::new(),
+            names: Names::default(),
             marks: self.marks,
             trailer: Mutex::new(None),
         }
@@ -153,14 +196,9 @@ impl Context {
         self.metadata = metadata;
     }
 
-    /// Names the caller.
-    pub fn set_caller(&mut self, caller: Bytes) {
-        self.caller = caller;
-    }
-
-    /// Names the callee.
-    pub fn set_callee(&mut self, callee: Bytes) {
-        self.callee = callee;
+    /// Says who calls whom.
+    pub fn set_names(&mut self, names: Names) {
+        self.names = names;
     }
 
     /// Sets the marks.
@@ -210,12 +248,12 @@ impl Context {
 
     /// How the caller calls itself; empty if it does not, or not in text.
     pub fn caller(&self) -> &str {
-        std::str::from_utf8(&self.caller).unwrap_or_default()
+        self.names.caller()
     }
 
     /// How the caller calls us; empty if it does not, or not in text.
     pub fn callee(&self) -> &str {
-        std::str::from_utf8(&self.callee).unwrap_or_default()
+        self.names.callee()
     }
 
     /// The marks of the chain of calls.
@@ -260,8 +298,7 @@ impl Clone for Context {
             scope: Arc::clone(&self.scope),
             deadline: self.deadline,
             metadata: self.metadata.clone(),
-            caller: self.caller.clone(),
-            callee: self.callee.clone(),
+            names: self.names.clone(),
             marks: self.marks,
             trailer: Mutex::new(None),
         }
@@ -282,6 +319,14 @@ impl fmt::Debug for Context {
 mod tests {
     use super::*;
     use crate::Cause;
+
+    #[test]
+    fn names_that_are_not_text_or_not_there_are_empty() {
+        let names = Names::new("a.caller", "a.callee");
+        assert_eq!((names.caller(), names.callee()), ("a.caller", "a.callee"));
+        let names = Names::within(Bytes::from_static(b"ab\xff"), 0..3, 2..9);
+        assert_eq!((names.caller(), names.callee()), ("", ""));
+    }
 
     #[test]
     fn a_child_inherits_the_deadline_as_its_callers() {

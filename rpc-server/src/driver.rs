@@ -149,9 +149,8 @@ impl ServerDriver {
 
     /// Asks those at the door.
     fn admit(&self, arrived: &Arrived<'_>, now: Instant) -> Result<(), Status> {
-        let caller = arrived.inbound.caller();
         let mut arrival = Arrival::new(arrived.route.method);
-        arrival.caller = std::str::from_utf8(&caller).unwrap_or_default();
+        arrival.caller = std::str::from_utf8(arrived.inbound.caller()).unwrap_or_default();
         arrival.body_bytes = arrived.inbound.frame_bytes();
         arrival.calls_in_flight = self.shared.calls.taken();
         arrival.deadline = arrived.deadline;
@@ -172,8 +171,7 @@ impl ServerDriver {
         let scope = self.scopes.get(arrived.link.index())?.as_ref()?;
         let mut context = Context::new(Arc::clone(scope));
         context.set_metadata(inbound.metadata());
-        context.set_caller(inbound.caller());
-        context.set_callee(inbound.callee());
+        context.set_names(inbound.names());
         context.set_marks(inbound.marks);
         if let Some(deadline) = arrived.deadline {
             context.narrow(deadline);

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rpc_core::message::Exchange;
-use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
+use rpc_core::{Code, Compression, Format, Marks, Metadata, Names, Response, Status};
 
 use super::framing::{Framing, Glitches};
 use super::{Connection, DRAIN_MARK};
@@ -301,13 +301,13 @@ impl Inbound {
     }
 
     /// How the caller calls itself.
-    pub fn caller(&self) -> Bytes {
-        self.slice(&self.caller)
+    pub fn caller(&self) -> &[u8] {
+        self.frame.get(self.caller.clone()).unwrap_or_default()
     }
 
-    /// How the caller calls us.
-    pub fn callee(&self) -> Bytes {
-        self.slice(&self.callee)
+    /// Who calls whom.
+    pub fn names(&self) -> Names {
+        Names::within(self.frame.clone(), self.caller.clone(), self.callee.clone())
     }
 
     /// The metadata, to be read when somebody asks.
