@@ -126,7 +126,8 @@ func caseClientTimeout(c *peerClient) error {
 	if err := c.wantTimeout(err); err != nil {
 		return err
 	}
-	if took > 600*time.Millisecond {
+	c.note("code %d after %v", errs.Code(err), took)
+	if took < 99*time.Millisecond || took > 600*time.Millisecond {
 		return fmt.Errorf("the call took %v", took)
 	}
 	if err := echo(c, pattern(16, 5)); err != nil {

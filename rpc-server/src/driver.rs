@@ -19,7 +19,7 @@ use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::admit::{Admit, Arrival};
 
 use crate::calls::{ActiveCall, CallKey, Calls};
-use crate::dispatch::{Inline, Outcome, Slot, Ticket, in_time, timed_out};
+use crate::dispatch::{Inline, Outcome, Slot, Ticket, answered_at, timed_out};
 use crate::drain::Phase;
 use crate::router::{Route, no_method};
 use crate::shared::Shared;
@@ -131,11 +131,15 @@ impl ServerDriver {
         }
     }
 
-    /// Answers a call with what its handler made of it, unless it has been answered.
+    /// Answers a call with what its handler made of it, unless that comes too late: then the timer answers, and whether a
+    /// handler whose own calls ran out of the same time says so a moment before makes no difference to the caller.
     fn finish(&mut self, call: CallKey, outcome: Outcome, io: &mut IoOf<Self>) {
+        let deadline = self.calls.get(call).and_then(|active| active.deadline);
+        if deadline.is_some_and(|deadline| deadline.is_over(io.now())) {
+            return;
+        }
         if let Some(active) = self.take(call, io) {
             active.handle.detach();
-            let outcome = in_time(outcome, active.deadline, io.now());
             self.answer(
                 active.link,
                 active.reply_to,
@@ -254,7 +258,7 @@ impl ServerDriver {
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         let timer = arrived
             .deadline
-            .map(|deadline| io.set_timer(deadline.at(), Due(Alarm::Call(call))));
+            .map(|deadline| io.set_timer(answered_at(deadline), Due(Alarm::Call(call))));
         let active = ActiveCall {
             link: arrived.link,
             reply_to: arrived.inbound.reply_to,

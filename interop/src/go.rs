@@ -1,0 +1,277 @@
+//! tRPC-Go: finds it, builds it, runs it.
+
+use std::env;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::check::bounded;
+
+/// Set to 1, it makes a failure of what would be skipped because a peer's tools are not there.
+pub const REQUIRE_PEERS: &str = "TERN_REQUIRE_PEERS";
+
+/// How long a server may take until it listens.
+const START: Duration = Duration::from_secs(20);
+/// How long the Go client may take for all of its cases.
+const CASES: Duration = Duration::from_secs(120);
+
+/// The peer, built.
+#[derive(Debug)]
+pub struct Go {
+    binary: PathBuf,
+}
+
+/// What carries the frames below tRPC-Go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Its own event loop, the default on Linux.
+    Tnet,
+    /// The standard library of Go.
+    GoNet,
+}
+
+/// How tRPC-Go's client uses connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One call at a time on each.
+    Pooled,
+    /// All calls on a few.
+    Multiplexed,
+}
+
+impl Transport {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tnet, Self::GoNet];
+}
+
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Pooled, Self::Multiplexed];
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tnet => "tnet",
+            Self::GoNet => "go-net",
+        })
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pooled => "pooled",
+            Self::Multiplexed => "multiplexed",
+        })
+    }
+}
+
+impl Go {
+    /// The peer, built once for each run. `None`, and a line that says so, when there is no Go here.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be built, or when there is no Go and [`REQUIRE_PEERS`] is set.
+    pub fn find() -> Option<&'static Self> {
+        static FOUND: OnceLock<Result<Option<Go>, String>> = OnceLock::new();
+        match FOUND.get_or_init(Self::build) {
+            Ok(Some(go)) => Some(go),
+            Ok(None) if env::var_os(REQUIRE_PEERS).is_some_and(|value| value == "1") => {
+                panic!("{REQUIRE_PEERS} is set, and `go` is not on the PATH")
+            }
+            Ok(None) => {
+                println!("skipped: go not found");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn build() -> Result<Option<Self>, String> {
+        let binary = PathBuf::from(concat!(env!("OUT_DIR"), "/trpc-go-peer"));
+        let built = Command::new("go")
+            // The sources need not lie in a repository that git is content with.
+            .args(["build", "-buildvcs=false", "-o"])
+            .arg(&binary)
+            .arg(".")
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/go"))
+            .output();
+        match built {
+            Ok(output) if output.status.success() => Ok(Some(Self { binary })),
+            Ok(output) => Err(format!(
+                "the peer of tRPC-Go cannot be built, {}:\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("`go build` cannot be run: {error}")),
+        }
+    }
+
+    /// Starts a server on a free port, with these arguments besides. It listens when this returns.
+    pub fn server(&self, transport: Transport, arguments: &[&str]) -> GoServer {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let started = self.try_server(address, transport, arguments);
+        started.expect("a server on a free port")
+    }
+
+    /// Starts a server on `address`.
+    ///
+    /// # Errors
+    ///
+    /// What it says instead of listening.
+    pub fn try_server(
+        &self,
+        address: SocketAddr,
+        transport: Transport,
+        arguments: &[&str],
+    ) -> Result<GoServer, String> {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["server", "--addr", &address.to_string()])
+            .args(["--transport", &transport.to_string()])
+            .args(arguments);
+        let mut process = Process::spawn(&mut command);
+        let output = process.stdout();
+        let line = bounded(START, move || {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).map(|_| line)
+        })?;
+        let line = line.map_err(|error| error.to_string())?;
+        let told = line.strip_prefix("listening ");
+        match told.and_then(|address| address.trim().parse().ok()) {
+            Some(address) => Ok(GoServer { address, process }),
+            None => Err(format!("{line:?} {}", process.complaint())),
+        }
+    }
+
+    /// Runs cases of the client against `address`: those that are named, or all of them.
+    pub fn client(
+        &self,
+        address: SocketAddr,
+        mode: Mode,
+        transport: Transport,
+        cases: &[&str],
+    ) -> Vec<Case> {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["client", "--addr", &address.to_string()])
+            .args(["--mode", &mode.to_string()])
+            .args(["--transport", &transport.to_string()])
+            .arg("--expect-deadline-answer");
+        if !cases.is_empty() {
+            command.args(["--case", &cases.join(",")]);
+        }
+        let mut process = Process::spawn(&mut command);
+        let mut output = process.stdout();
+        let read = bounded(CASES, move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        });
+        let text = match read {
+            Ok(text) => text.expect("the client writes text"),
+            Err(error) => panic!("tRPC-Go's client: {error}"),
+        };
+        let found: Vec<_> = text.lines().filter_map(Case::read).collect();
+        let failed = found.iter().filter(|case| case.outcome.is_err()).count();
+        let passed = found.len() - failed;
+        let ending = format!("{passed} passed, {failed} failed");
+        assert!(
+            !found.is_empty() && text.lines().last() == Some(&ending),
+            "tRPC-Go's client ended early:\n{text}{}",
+            process.complaint()
+        );
+        found
+    }
+}
+
+/// What the Go client says of one case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// Its name, as `go/README.md` has it.
+    pub name: String,
+    /// Whether it passed, or why not.
+    pub outcome: Result<(), String>,
+}
+
+impl Case {
+    fn read(line: &str) -> Option<Self> {
+        if let Some(name) = line.strip_prefix("ok ") {
+            return Some(Self {
+                name: name.to_owned(),
+                outcome: Ok(()),
+            });
+        }
+        let (name, reason) = line.strip_prefix("FAIL ")?.split_once(": ")?;
+        Some(Self {
+            name: name.to_owned(),
+            outcome: Err(reason.to_owned()),
+        })
+    }
+}
+
+/// A server of tRPC-Go. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct GoServer {
+    address: SocketAddr,
+    process: Process,
+}
+
+impl GoServer {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Kills it as it stands, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.process.end();
+    }
+}
+
+/// A process that does not outlive this.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+}
+
+impl Process {
+    fn spawn(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("the peer was built");
+        Self { child }
+    }
+
+    fn stdout(&mut self) -> impl Read + use<> {
+        self.child.stdout.take().expect("asked for once")
+    }
+
+    /// Ends it and returns what it wrote to its standard error.
+    fn complaint(&mut self) -> String {
+        self.end();
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            // What is not text is of no use here.
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    }
+
+    fn end(&mut self) {
+        // One that has ended already cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,90 @@
+//! Both ends against tRPC-Go. Without Go these are skipped, unless `TERN_REQUIRE_PEERS` is 1.
+
+use tern_interop::check::Check;
+use tern_interop::checks::calls::{self, Peers};
+use tern_interop::checks::quirks;
+use tern_interop::go::{Go, Mode, Transport};
+use tern_interop::ours::{Handlers, Variant};
+
+/// The client of tRPC-Go on our server, with one and with two event loops.
+fn their_client_passes(handlers: Handlers, mode: Mode, transport: Transport) {
+    let Some(go) = Go::find() else { return };
+    for reactors in [1, 2] {
+        let variant = Variant::new(handlers, reactors);
+        let server = variant.start();
+        let cases = go.client(server.address(), mode, transport, &[]);
+        let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+        assert!(failed.is_empty(), "{variant}: {failed:#?}");
+    }
+}
+
+#[test]
+fn their_pooled_client_on_async_handlers() {
+    their_client_passes(Handlers::Async, Mode::Pooled, Transport::Tnet);
+}
+
+#[test]
+fn their_multiplexed_client_on_async_handlers() {
+    their_client_passes(Handlers::Async, Mode::Multiplexed, Transport::Tnet);
+}
+
+#[test]
+fn their_pooled_client_on_handlers_in_place() {
+    their_client_passes(Handlers::Inline, Mode::Pooled, Transport::Tnet);
+}
+
+#[test]
+fn their_multiplexed_client_on_handlers_in_place() {
+    their_client_passes(Handlers::Inline, Mode::Multiplexed, Transport::Tnet);
+}
+
+#[test]
+fn their_pooled_client_on_blocking_handlers() {
+    their_client_passes(Handlers::Blocking, Mode::Pooled, Transport::Tnet);
+}
+
+#[test]
+fn their_multiplexed_client_on_blocking_handlers() {
+    their_client_passes(Handlers::Blocking, Mode::Multiplexed, Transport::Tnet);
+}
+
+#[test]
+fn their_pooled_client_over_go_net() {
+    their_client_passes(Handlers::Async, Mode::Pooled, Transport::GoNet);
+}
+
+#[test]
+fn their_multiplexed_client_over_go_net() {
+    their_client_passes(Handlers::Async, Mode::Multiplexed, Transport::GoNet);
+}
+
+/// Checks that bring a server of tRPC-Go each.
+fn all_hold(checks: &[Check<Peers>], transport: Transport) {
+    let Some(go) = Go::find() else { return };
+    let peers = Peers { go, transport };
+    let failed: Vec<_> = checks
+        .iter()
+        .filter_map(|check| Some((check.name, check.outcome(&peers).err()?)))
+        .collect();
+    assert!(failed.is_empty(), "{transport}: {failed:#?}");
+}
+
+#[test]
+fn our_client_on_their_server_over_tnet() {
+    all_hold(&calls::CHECKS, Transport::Tnet);
+}
+
+#[test]
+fn our_client_on_their_server_over_go_net() {
+    all_hold(&calls::CHECKS, Transport::GoNet);
+}
+
+#[test]
+fn their_quirks_over_tnet() {
+    all_hold(&quirks::CHECKS, Transport::Tnet);
+}
+
+#[test]
+fn their_quirks_over_go_net() {
+    all_hold(&quirks::CHECKS, Transport::GoNet);
+}
