@@ -89,7 +89,6 @@ pub struct Names {
 
 impl Names {
     /// These names.
-    #[expect(clippy::similar_names, reason = "the field's words")]
     pub fn new(caller: &str, callee: &str) -> Self {
         let buffer = Bytes::from([caller, callee].concat());
         Self {

@@ -30,6 +30,9 @@ pub(crate) type Outcome = Result<Response, Status>;
 
 /// A mounted service, its type erased.
 pub(crate) trait Hosted: fmt::Debug + Send + Sync {
+    /// The same service, counted by itself.
+    fn for_loop(&self) -> Arc<dyn Hosted>;
+
     /// Serves a request as a job.
     fn job(self: Arc<Self>, request: Request, ticket: Ticket) -> (Job, JobHandle);
 
@@ -63,21 +66,27 @@ pub(crate) fn hosted<F: Filter, S: Service + 'static>(
     max: UnpackedMax,
 ) -> Arc<dyn Hosted> {
     Arc::new(Host {
-        service: filter.around(Unpacked { service, max }),
+        service: Arc::new(filter.around(Unpacked { service, max })),
     })
 }
 
 struct Host<S> {
-    service: S,
+    service: Arc<S>,
 }
 
 impl<S: Service + 'static> Hosted for Host<S> {
+    fn for_loop(&self) -> Arc<dyn Hosted> {
+        Arc::new(Self {
+            service: Arc::clone(&self.service),
+        })
+    }
+
     fn job(self: Arc<Self>, request: Request, ticket: Ticket) -> (Job, JobHandle) {
         let executor = ticket.executor.clone();
         let future = async move {
             let outcome = match expired(&request) {
                 Some(status) => Err(status),
-                None => serve(&self.service, request).await,
+                None => serve(&*self.service, request).await,
             };
             ticket.finish(outcome);
         };
@@ -92,13 +101,13 @@ impl<S: Service + 'static> Hosted for Host<S> {
     ) -> Inline {
         poll_in_slot(
             slot,
-            async move { serve(&self.service, request).await },
+            async move { serve(&*self.service, request).await },
             ticket,
         )
     }
 
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
-        Box::pin(serve(&self.service, request))
+        Box::pin(serve(&*self.service, request))
     }
 }
 

@@ -21,7 +21,7 @@ use rpc_policy::admit::{Admit, Arrival};
 use crate::calls::{ActiveCall, CallKey, Calls};
 use crate::dispatch::{Inline, Outcome, Slot, Ticket, answered_at, timed_out};
 use crate::drain::Phase;
-use crate::router::{Route, no_method};
+use crate::router::{Route, Router, no_method};
 use crate::shared::Shared;
 
 /// What other threads send to a [`ServerDriver`].
@@ -76,6 +76,7 @@ pub struct ServerDriver {
     pub(crate) calls: Calls,
     pub(crate) phase: Phase,
     post: Post<Mail>,
+    router: Arc<Router>,
     /// By [`Key::index`].
     scopes: Vec<Option<Arc<Scope>>>,
     /// By place of the service.
@@ -99,8 +100,10 @@ struct Batch {
 
 impl ServerDriver {
     pub(crate) fn new(shared: Arc<Shared>, post: Post<Mail>) -> Self {
-        let slots = (0..shared.router.services()).map(|_| None).collect();
+        let router = Arc::new(shared.router.for_loop());
+        let slots = (0..router.services()).map(|_| None).collect();
         Self {
+            router,
             shared,
             calls: Calls::default(),
             phase: Phase::Serving,
@@ -365,8 +368,8 @@ impl Driver for ServerDriver {
     }
 
     fn event(&mut self, link: Key, inbound: Inbound, io: &mut IoOf<Self>) {
-        let shared = Arc::clone(&self.shared);
-        let Some(route) = shared.router.route(inbound.func()) else {
+        let router = Arc::clone(&self.router);
+        let Some(route) = router.route(inbound.func()) else {
             let status = no_method(inbound.func());
             return self.answer(link, inbound.reply_to, None, io.now(), Err(status), io);
         };
@@ -390,7 +393,10 @@ impl Driver for ServerDriver {
                 self.serve_inline(arrived, io);
             }
             Dispatch::On(executor) => self.serve_on_pool(arrived, executor, io),
-            _ => self.serve_on_pool(arrived, &shared.default_pool, io),
+            _ => {
+                let pool = self.shared.default_pool.clone();
+                self.serve_on_pool(arrived, &pool, io);
+            }
         }
     }
 

@@ -41,20 +41,19 @@ pub(crate) struct Route {
     pub(crate) method_timeout: Option<Duration>,
 }
 
-/// The bound that all services of a router share.
-pub(crate) type UnpackedMax = Arc<AtomicUsizeWithDefault>;
+/// What bodies may grow to when they are unpacked: one number for all services of a router.
+#[derive(Debug, Clone)]
+pub(crate) struct UnpackedMax(Arc<AtomicUsize>);
 
-/// A number of bytes that is set once.
-#[derive(Debug)]
-pub(crate) struct AtomicUsizeWithDefault(AtomicUsize);
-
-impl Default for AtomicUsizeWithDefault {
+impl Default for UnpackedMax {
     fn default() -> Self {
-        Self(AtomicUsize::new(Limits::default().decompressed_bytes_max))
+        Self(Arc::new(AtomicUsize::new(
+            Limits::default().decompressed_bytes_max,
+        )))
     }
 }
 
-impl AtomicUsizeWithDefault {
+impl UnpackedMax {
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -88,7 +87,7 @@ impl Router {
         mount: Mount<S>,
     ) -> Self {
         let (service, options) = mount.into_parts();
-        let service = hosted(filter, service, Arc::clone(&self.unpacked_max));
+        let service = hosted(filter, service, self.unpacked_max.clone());
         self.add(&options, &service);
         self.services += 1;
         self
@@ -112,6 +111,24 @@ impl Router {
     /// How many services are mounted.
     pub fn services(&self) -> usize {
         self.services
+    }
+
+    /// The same routes for one event loop. Each request counts a user of its service for a moment; loops that counted on the
+    /// same number would fight for its cache line.
+    pub(crate) fn for_loop(&self) -> Self {
+        let mut own: Vec<Option<Arc<dyn Hosted>>> = vec![None; self.services];
+        let mut routes = self.routes.clone();
+        for route in routes.values_mut() {
+            if let Some(place) = own.get_mut(route.place) {
+                route.service = Arc::clone(place.get_or_insert_with(|| route.service.for_loop()));
+            }
+        }
+        Self {
+            routes,
+            services: self.services,
+            unpacked_max: self.unpacked_max.clone(),
+            mistake: None,
+        }
     }
 
     pub(crate) fn set_unpacked_max(&self, bytes: usize) {
@@ -182,7 +199,7 @@ impl Service for Router {
             Poll::Pending => Pin::new(&mut time_out)
                 .poll(cx)
                 .map(|()| Err(timed_out(own))),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         })
         .await
     }
