@@ -34,19 +34,19 @@ fn a_warm_server_allocates_no_more_for_a_request_than_it_does_today() {
     let pool_blocking = || bare(EchoServer::blocking(Echoing));
     let pool_framework = || framework(EchoServer::new(Echoing));
     let cases: [Case<'_>; 13] = [
-        ("inline", &inline, 32, 1, 1.25),
-        ("inline", &inline, 32, 64, 1.25),
-        ("inline", &inline, 1024, 1, 1.25),
-        ("inline", &inline, 1024, 64, 1.25),
-        ("inline-blocking", &inline_blocking, 32, 64, 1.25),
-        ("inline-framework", &inline_framework, 32, 1, 1.25),
-        ("inline-framework", &inline_framework, 32, 64, 1.25),
-        ("pool", &pool, 32, 1, 6.0),
-        ("pool", &pool, 32, 64, 6.0),
-        ("pool", &pool, 1024, 64, 6.0),
-        ("pool-blocking", &pool_blocking, 32, 64, 6.0),
-        ("pool-framework", &pool_framework, 32, 1, 6.0),
-        ("pool-framework", &pool_framework, 32, 64, 6.0),
+        ("inline", &inline, 32, 1, 1.1),
+        ("inline", &inline, 32, 64, 1.1),
+        ("inline", &inline, 1024, 1, 1.1),
+        ("inline", &inline, 1024, 64, 1.1),
+        ("inline-blocking", &inline_blocking, 32, 64, 1.1),
+        ("inline-framework", &inline_framework, 32, 1, 1.1),
+        ("inline-framework", &inline_framework, 32, 64, 1.1),
+        ("pool", &pool, 32, 1, 3.5),
+        ("pool", &pool, 32, 64, 3.5),
+        ("pool", &pool, 1024, 64, 3.5),
+        ("pool-blocking", &pool_blocking, 32, 64, 3.5),
+        ("pool-framework", &pool_framework, 32, 1, 4.5),
+        ("pool-framework", &pool_framework, 32, 64, 4.5),
     ];
     let mut excesses = Vec::new();
     for (name, server, payload, in_flight, bound) in cases {

@@ -39,10 +39,6 @@ use crate::pending::Slot;
 pub struct Mail(Note);
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all mail is calls, and a box would cost each an allocation"
-)]
 enum Note {
     Call { request: Request, slot: Arc<Slot> },
     Endpoints(Vec<SocketAddr>),
@@ -276,7 +272,7 @@ impl ClientDriver {
         }
         let now = io.now();
         let result = match call.request.context().deadline() {
-            Some(deadline) => result.map_err(|status| whose_time(status, deadline, now)),
+            Some(deadline) => in_time(result, deadline, now),
             None => result,
         };
         if let Some(id) = call.endpoint {
@@ -530,6 +526,20 @@ fn full(
     })
 }
 
+/// What a call's result is at `now`: an answer that is read after the deadline came too late, although the timer has not
+/// fired yet.
+fn in_time(
+    result: Result<Response, Status>,
+    deadline: Deadline,
+    now: Instant,
+) -> Result<Response, Status> {
+    match result {
+        Ok(_) if deadline.is_over(now) => Err(Status::new(Code::DeadlineExceeded, "")),
+        result => result,
+    }
+    .map_err(|status| whose_time(status, deadline, now))
+}
+
 /// Says whose time it was that ran out. The server learns of the same deadline a moment later, and its answer may be
 /// read before our timer fires: to the caller that is no difference.
 fn whose_time(status: Status, deadline: Deadline, now: Instant) -> Status {
@@ -579,6 +589,20 @@ mod tests {
                 assert_eq!((seen.code(), seen.origin()), (code, Made::Local));
             }
         }
+    }
+
+    #[test]
+    fn i11_an_answer_that_is_read_after_the_deadline_is_none() {
+        let now = Clock::system().now();
+        let at = |at| {
+            in_time(
+                Ok(Response::new(Bytes::new())),
+                Deadline::new(at, Cause::Own),
+                now,
+            )
+        };
+        assert!(at(now + Duration::from_millis(1)).is_ok());
+        assert_eq!(at(now).unwrap_err().code(), Code::DeadlineExceeded);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! [`Context`]: what a call carries beside its message.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -127,14 +128,33 @@ impl Names {
 /// back beside the reply.
 ///
 /// A handler is given one. A call that it makes in turn inherits from it by [`crate::Call::within`].
+///
+/// One pointer wide: a request is handed from hand to hand on its way, and what is rarely looked at should not be carried
+/// along each time (`benches/benches/compare.rs`, framework; without it a fifth of the time went into moving).
 pub struct Context {
-    scope: Arc<Scope>,
+    /// Present until it is dropped.
+    inner: Option<Box<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Present while it is in use.
+    scope: Option<Arc<Scope>>,
     deadline: Option<Deadline>,
     metadata: Metadata,
     names: Names,
     marks: Marks,
     trailer: Mutex<Option<Box<Trailer>>>,
 }
+
+thread_local! {
+    /// Boxes that contexts of this thread have left, so that a request in place costs no allocation.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    static KEPT: RefCell<Vec<Box<Inner>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// More than a loop has in its hands at a time would only lie about.
+const KEPT_MAX: usize = 32;
 
 /// What goes back beside the reply.
 #[derive(Debug, Clone, Default)]
@@ -151,59 +171,54 @@ impl Context {
 
     /// A context in `scope`, with nothing in it.
     pub fn new(scope: Arc<Scope>) -> Self {
-        Self {
-            scope,
-            deadline: None,
-            metadata: Metadata::new(),
-            names: Names::default(),
-            marks: Marks::default(),
-            trailer: Mutex::new(None),
-        }
+        let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
+        let mut inner = kept.unwrap_or_default();
+        inner.scope = Some(scope);
+        Self { inner: Some(inner) }
     }
 
     /// The context of a call that is made on behalf of this one: it inherits what is left of the deadline, the metadata
     /// that belongs to the chain of calls, and the marks.
     pub fn child(&self) -> Self {
-        Self {
-            scope: Arc::clone(&self.scope),
-            deadline: self.deadline.map(Deadline::inherited),
-            metadata: self.metadata.forwarded(),
-            names: Names::default(),
-            marks: self.marks,
-            trailer: Mutex::new(None),
-        }
+        let mut child = Self::new(Arc::clone(self.scope()));
+        let (own, inner) = (child.inner_mut(), self.inner());
+        own.deadline = inner.deadline.map(Deadline::inherited);
+        own.metadata = inner.metadata.forwarded();
+        own.marks = inner.marks;
+        child
     }
 
     /// Gives a call that began outside of any loop the scope of one, whose clock and timer it uses from then on.
     pub fn enter(&mut self, scope: &Arc<Scope>) {
-        if self.scope.timer.is_none() {
-            self.scope = Arc::clone(scope);
+        if self.scope().timer.is_none() {
+            self.inner_mut().scope = Some(Arc::clone(scope));
         }
     }
 
     /// Bounds the call by `deadline` too. The earlier one holds.
     pub fn narrow(&mut self, deadline: Deadline) {
-        self.deadline = Some(deadline.min(self.deadline));
+        let inner = self.inner_mut();
+        inner.deadline = Some(deadline.min(inner.deadline));
     }
 
     /// The metadata, to be changed.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
+        &mut self.inner_mut().metadata
     }
 
     /// Replaces the metadata.
     pub fn set_metadata(&mut self, metadata: Metadata) {
-        self.metadata = metadata;
+        self.inner_mut().metadata = metadata;
     }
 
     /// Says who calls whom.
     pub fn set_names(&mut self, names: Names) {
-        self.names = names;
+        self.inner_mut().names = names;
     }
 
     /// Sets the marks.
     pub fn set_marks(&mut self, marks: Marks) {
-        self.marks = marks;
+        self.inner_mut().marks = marks;
     }
 
     /// Sends `key` with `value` back beside the reply.
@@ -218,90 +233,131 @@ impl Context {
 
     /// When nobody waits any more, and whose time that is.
     pub fn deadline(&self) -> Option<Deadline> {
-        self.deadline
+        self.inner().deadline
     }
 
     /// What is left until the deadline; [`Duration::MAX`] without one.
     pub fn remaining(&self) -> Duration {
-        self.deadline
+        self.inner()
+            .deadline
             .map_or(Duration::MAX, |deadline| deadline.remaining(self.now()))
     }
 
     /// Whether nobody waits any more: the deadline has passed or the caller is gone. Plain handlers, which cannot be
     /// dropped half-way, ask this between two long steps.
     pub fn is_cancelled(&self) -> bool {
-        self.scope.has_ended()
+        self.scope().has_ended()
             || self
-                .deadline
+                .deadline()
                 .is_some_and(|deadline| deadline.is_over(self.now()))
     }
 
     /// The metadata that came with the call.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.inner().metadata
     }
 
     /// The address of the other end, unless the call never left this process.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.scope.peer
+        self.scope().peer
     }
 
     /// How the caller calls itself; empty if it does not, or not in text.
     pub fn caller(&self) -> &str {
-        self.names.caller()
+        self.inner().names.caller()
     }
 
     /// How the caller calls us; empty if it does not, or not in text.
     pub fn callee(&self) -> &str {
-        self.names.callee()
+        self.inner().names.callee()
     }
 
     /// The marks of the chain of calls.
     pub fn marks(&self) -> Marks {
-        self.marks
+        self.inner().marks
     }
 
     /// The time now, by the clock of the loop that brought the call.
     pub fn now(&self) -> Instant {
-        self.scope.clock.now()
+        self.scope().clock.now()
     }
 
     /// Ready after `duration`. No thread waits for it.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        let clock = self.scope.clock.clone();
-        Sleep::until(clock.now() + duration, clock, self.scope.timer.clone())
+        let clock = self.scope().clock.clone();
+        Sleep::until(clock.now() + duration, clock, self.scope().timer.clone())
     }
 
     /// Where the call takes place.
     pub fn scope(&self) -> &Arc<Scope> {
-        &self.scope
+        self.inner().scope.as_ref().expect("present while in use")
     }
 
-    pub(crate) fn take_trailer(&self) -> Option<Trailer> {
-        self.trailer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .map(|boxed| *boxed)
+    pub(crate) fn into_trailer(mut self) -> Option<Box<Trailer>> {
+        let trailer = self.inner_mut().trailer.get_mut();
+        trailer.unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn with_trailer(&self, change: impl FnOnce(&mut Trailer)) {
-        let mut trailer = self.trailer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trailer = self
+            .inner()
+            .trailer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         change(trailer.get_or_insert_default());
+    }
+
+    fn inner(&self) -> &Inner {
+        self.inner.as_ref().expect("present until dropped")
+    }
+
+    fn inner_mut(&mut self) -> &mut Inner {
+        self.inner.as_mut().expect("present until dropped")
+    }
+}
+
+/// Leaves the box to the next context of the thread.
+impl Drop for Context {
+    fn drop(&mut self) {
+        let Some(mut inner) = self.inner.take() else {
+            return;
+        };
+        // A thread that is ending keeps nothing.
+        let _ = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < KEPT_MAX {
+                inner.reset();
+                kept.push(inner);
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// Lets go of all that a call held; what costs nothing to hold is written over by the next.
+    fn reset(&mut self) {
+        self.scope = None;
+        self.deadline = None;
+        self.metadata.clear();
+        self.names = Names::default();
+        self.marks = Marks::default();
+        *self
+            .trailer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl Clone for Context {
     /// The same call once more, as a retry makes it; what would go back beside the reply is not copied.
     fn clone(&self) -> Self {
-        Self {
-            scope: Arc::clone(&self.scope),
-            deadline: self.deadline,
-            metadata: self.metadata.clone(),
-            names: self.names.clone(),
-            marks: self.marks,
-            trailer: Mutex::new(None),
-        }
+        let mut clone = Self::new(Arc::clone(self.scope()));
+        let (own, inner) = (clone.inner_mut(), self.inner());
+        own.deadline = inner.deadline;
+        own.metadata = inner.metadata.clone();
+        own.names = inner.names.clone();
+        own.marks = inner.marks;
+        clone
     }
 }
 
@@ -309,8 +365,8 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("peer", &self.peer())
-            .field("deadline", &self.deadline)
-            .field("metadata", &self.metadata)
+            .field("deadline", &self.deadline())
+            .field("metadata", self.metadata())
             .finish_non_exhaustive()
     }
 }

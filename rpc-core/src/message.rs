@@ -54,7 +54,8 @@ pub struct Request<B = Bytes> {
     method: &'static MethodDescriptor,
     context: Context,
     body: B,
-    attachment: Bytes,
+    /// Behind a pointer, as hardly a request has one.
+    attachment: Option<Box<Bytes>>,
     format: Format,
     compression: Compression,
     exchange: Exchange,
@@ -68,7 +69,7 @@ impl<B> Request<B> {
             method,
             context,
             body,
-            attachment: Bytes::new(),
+            attachment: None,
             format: Format::Protobuf,
             compression: Compression::None,
             exchange: Exchange::Unary,
@@ -117,7 +118,7 @@ impl<B> Request<B> {
 
     /// Sets the bytes that travel beside the body, neither written in a format nor compressed.
     pub fn set_attachment(&mut self, attachment: Bytes) {
-        self.attachment = attachment;
+        self.attachment = boxed(attachment);
     }
 
     /// The body, to be replaced.
@@ -152,7 +153,7 @@ impl<B> Request<B> {
 
     /// The bytes that travel beside the body.
     pub fn attachment(&self) -> &Bytes {
-        &self.attachment
+        self.attachment.as_deref().unwrap_or(&NOTHING)
     }
 
     /// How the body is written.
@@ -200,8 +201,8 @@ impl<B: fmt::Debug> fmt::Debug for Request<B> {
 #[derive(Debug, Clone)]
 pub struct Response<B = Bytes> {
     body: B,
-    metadata: Metadata,
-    attachment: Bytes,
+    /// Behind a pointer, as hardly a response has one.
+    trailer: Option<Box<Trailer>>,
     format: Format,
     compression: Compression,
 }
@@ -211,8 +212,7 @@ impl<B> Response<B> {
     pub fn new(body: B) -> Self {
         Self {
             body,
-            metadata: Metadata::new(),
-            attachment: Bytes::new(),
+            trailer: None,
             format: Format::Protobuf,
             compression: Compression::None,
         }
@@ -222,8 +222,7 @@ impl<B> Response<B> {
     pub fn map_body<C>(self, change: impl FnOnce(B) -> C) -> Response<C> {
         Response {
             body: change(self.body),
-            metadata: self.metadata,
-            attachment: self.attachment,
+            trailer: self.trailer,
             format: self.format,
             compression: self.compression,
         }
@@ -241,7 +240,7 @@ impl<B> Response<B> {
 
     /// Sets the bytes that travel beside the body.
     pub fn set_attachment(&mut self, attachment: Bytes) {
-        self.attachment = attachment;
+        self.trailer.get_or_insert_default().attachment = attachment;
     }
 
     /// The body, to be replaced.
@@ -251,7 +250,7 @@ impl<B> Response<B> {
 
     /// The metadata, to be changed.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
+        &mut self.trailer.get_or_insert_default().metadata
     }
 
     /// The body.
@@ -261,12 +260,16 @@ impl<B> Response<B> {
 
     /// The metadata that the other end sent along.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        self.trailer
+            .as_ref()
+            .map_or(&NO_METADATA, |trailer| &trailer.metadata)
     }
 
     /// The bytes that travel beside the body.
     pub fn attachment(&self) -> &Bytes {
-        &self.attachment
+        self.trailer
+            .as_ref()
+            .map_or(&NOTHING, |trailer| &trailer.attachment)
     }
 
     /// How the body is written.
@@ -284,11 +287,17 @@ impl<B> Response<B> {
         self.body
     }
 
-    pub(crate) fn with_trailer(mut self, trailer: Trailer) -> Self {
-        self.metadata = trailer.metadata;
-        self.attachment = trailer.attachment;
+    pub(crate) fn with_trailer(mut self, trailer: Box<Trailer>) -> Self {
+        self.trailer = Some(trailer);
         self
     }
+}
+
+static NOTHING: Bytes = Bytes::new();
+static NO_METADATA: Metadata = Metadata::new();
+
+fn boxed(bytes: Bytes) -> Option<Box<Bytes>> {
+    (!bytes.is_empty()).then(|| Box::new(bytes))
 }
 
 /// What a body can be: it can be written in a [`Format`] and read back.

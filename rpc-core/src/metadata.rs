@@ -47,6 +47,12 @@ impl Metadata {
         }
     }
 
+    /// Takes all entries away.
+    pub fn clear(&mut self) {
+        self.raw = None;
+        self.entries.take();
+    }
+
     /// Takes `key` away and returns what it was.
     pub fn remove(&mut self, key: &str) -> Option<Bytes> {
         let entries = self.entries_mut();
@@ -82,8 +88,7 @@ impl Metadata {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        (self.raw.is_none() && self.entries.get().is_none_or(Vec::is_empty))
-            || self.entries().is_empty()
+        self.entries().is_empty()
     }
 
     /// What a call made on behalf of this one takes along: everything of the application's, and of the framework's own
@@ -105,16 +110,17 @@ impl Metadata {
     }
 
     fn entries(&self) -> &[(Key, Bytes)] {
-        self.entries.get_or_init(|| {
-            self.raw
-                .as_ref()
-                .map_or_else(Vec::new, |(raw, reader)| reader(raw))
-        })
+        // Nearly always there is nothing to be read, and nobody has to be first.
+        let Some((raw, reader)) = &self.raw else {
+            return self.entries.get().map_or(&[], Vec::as_slice);
+        };
+        self.entries.get_or_init(|| reader(raw))
     }
 
     fn entries_mut(&mut self) -> &mut Vec<(Key, Bytes)> {
         self.entries();
         self.raw = None;
+        self.entries.get_or_init(Vec::new);
         self.entries.get_mut().expect("the line above filled it")
     }
 }

@@ -39,7 +39,7 @@ impl Incoming {
         let body = message::encode(&result?, self.format)?;
         let mut response = Response::new(body);
         response.set_format(self.format);
-        Ok(match self.context.take_trailer() {
+        Ok(match self.context.into_trailer() {
             None => response,
             Some(trailer) => response.with_trailer(trailer),
         })

@@ -1,7 +1,7 @@
 //! The loop without its poller: what is done in a turn, on sockets or on a virtual wire.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,32 +11,13 @@ use bytes::BytesMut;
 use rpc_codec::ProtocolError;
 use rpc_codec::connection::Connection;
 
-use crate::buffer::ReadBuffer;
+use crate::buffer::{ReadBuffer, Tail};
 use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Origin};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
 use crate::slab::Key;
-
-/// A stream of bytes to one peer that never blocks.
-pub trait Wire: Send {
-    /// Reads into `buffer`. 0 is the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::WouldBlock`] when nothing is there.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-
-    /// Writes from the front of `pieces`.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::WouldBlock`] when nothing can be taken.
-    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
-
-    /// Tells the peer that nothing more will be written.
-    fn finish(&mut self);
-}
+use crate::wire::Wire;
 
 /// Events delivered of one connection before the others have their turn. It bounds how long one connection that sends
 /// thousands of tiny frames at once keeps the loop, and is large enough that a pipelining client's batch is answered
@@ -81,6 +62,11 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             expired: Vec::new(),
             load,
         }
+    }
+
+    /// Says what time it is, for what the engine is told before its next turn: the time of the last one may be long gone.
+    pub fn set_time(&mut self, now: Instant) {
+        self.io.set_now(now);
     }
 
     /// Takes over a connection. `None` when the driver turns it away.
@@ -221,14 +207,19 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
         match self
             .buffer
-            .fill(wire, &mut link.input, link.machine.bytes_missing())
+            .fill(wire, &mut link.tail, link.machine.bytes_missing())
         {
             Ok(filled) => {
                 let goes_on = filled.read > 0 && (!filled.is_drained || link.is_hung_up);
                 if filled.read == 0 {
                     link.machine.handle_eof();
                 }
-                self.deliver(key, filled.input);
+                // While a large frame is not complete there is nothing to deliver, but its end.
+                if let Some(input) = filled.input {
+                    self.deliver(key, input);
+                } else if filled.read == 0 {
+                    self.deliver(key, BytesMut::new());
+                }
                 if goes_on {
                     self.readable(key, false);
                 }
@@ -284,7 +275,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         if link.finishing.is_none() && !rest.is_empty() {
-            link.input.extend_from_slice(rest);
+            link.tail.keep(rest);
         }
     }
 
@@ -431,7 +422,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         let reason = link.finishing.unwrap_or(CloseReason::Finished);
-        match self.buffer.fill(wire, &mut BytesMut::new(), 0) {
+        match self.buffer.fill(wire, &mut Tail::default(), 0) {
             Ok(filled) if filled.read > 0 => self.readable(key, false),
             Err(error) if is_transient(&error) => {}
             _ => self.remove(key, reason),
@@ -442,7 +433,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     fn finish_for(&mut self, key: Key, reason: CloseReason) {
         if let Some(link) = self.io.links.get_mut(key) {
             link.finishing.get_or_insert(reason);
-            link.input = BytesMut::new();
+            link.tail.clear();
         }
     }
 
@@ -453,8 +444,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if let Some((timer, _)) = link.timer {
             self.io.timers.cancel(timer);
         }
-        if let Some(slot) = self.wires.get_mut(key.index()) {
-            *slot = None;
+        let wire = self.wires.get_mut(key.index()).and_then(Option::take);
+        // A FIN says that all is told. To a peer that saw the mark of a leaving server it says that what was not
+        // answered was not run, so it must not stand for answers that were lost here.
+        if let Some(mut wire) = wire
+            && !(link.output.is_empty() && link.machine.has_answered())
+        {
+            wire.break_off();
         }
         self.load.fetch_sub(1, Ordering::Relaxed);
         self.driver.closed(key, link.machine, reason, &mut self.io);

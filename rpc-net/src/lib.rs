@@ -16,6 +16,7 @@
 //! * `link` – one connection: its machine and its queues
 //! * `buffer` – the read buffer that all connections share
 //! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
+//! * [`wire`] – [`Wire`]: what carries the bytes of one connection
 //! * [`timer`] – a timer wheel with cheap cancelling
 //! * [`listen`], [`socket`] – accepting, and the options of sockets
 //! * [`signal`] – SIGTERM and SIGINT, as values
@@ -32,11 +33,13 @@ pub mod signal;
 pub mod slab;
 pub mod socket;
 pub mod timer;
+pub mod wire;
 
-pub use engine::{Engine, Wire};
+pub use engine::Engine;
 pub use io::{Action, CloseReason, Driver, End, Io, IoOf, Origin};
 pub use listen::Listener;
 pub use post::Post;
 pub use reactor::{Place, Reactor, Seat};
 pub use slab::Key;
 pub use socket::Sharing;
+pub use wire::Wire;

@@ -13,9 +13,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use rpc_codec::WriteQueue;
 
+use crate::buffer::Tail;
 use crate::io::CloseReason;
 use crate::slab::Key;
 use crate::timer::TimerKey;
@@ -28,8 +28,8 @@ use crate::timer::TimerKey;
 pub(crate) struct Link<M> {
     pub(crate) machine: M,
     pub(crate) peer: SocketAddr,
-    /// The part of the next frame that has arrived. Empty, and without a buffer, on an idle connection.
-    pub(crate) input: BytesMut,
+    /// What has arrived of the next frame.
+    pub(crate) tail: Tail,
     pub(crate) output: WriteQueue,
     /// Why the connection is about to end. It reads nothing more.
     pub(crate) finishing: Option<CloseReason>,
@@ -56,7 +56,7 @@ impl<M> Link<M> {
         Self {
             machine,
             peer,
-            input: BytesMut::new(),
+            tail: Tail::default(),
             output: WriteQueue::new(),
             finishing: None,
             lingering_until: None,

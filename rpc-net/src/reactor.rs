@@ -12,13 +12,14 @@ use rpc_core::{Clock, park};
 use slab::Slab;
 use socket2::SockRef;
 
-use crate::engine::{Engine, Wire};
+use crate::engine::Engine;
 use crate::io::{Action, Driver, Origin};
 use crate::listen::{ACCEPTS_PER_WAKE, Listener, Next};
 use crate::mailbox::{Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
 use crate::socket;
+use crate::wire::Wire;
 
 /// Events taken from the operating system at a time.
 const EVENTS: usize = 1024;
@@ -151,6 +152,7 @@ impl<D: Driver> Reactor<D> {
     fn turn(&mut self) -> io::Result<()> {
         self.wait_for_readiness()?;
         let now = self.clock.now();
+        self.engine.set_time(now);
         self.note_readiness();
         self.accept(now);
         self.adopt_dealt();
@@ -445,6 +447,11 @@ impl Wire for TcpWire {
     fn finish(&mut self) {
         // It fails only on a connection that is gone already.
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn break_off(&mut self) {
+        // With this, closing resets. It fails only on a connection that is gone already.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 }
 

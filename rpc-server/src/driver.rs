@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Inbound, ReplyTo, ServerConnection};
 use rpc_core::mount::Dispatch;
@@ -82,6 +83,8 @@ pub struct ServerDriver {
     /// By place of the service.
     slots: Vec<Slot>,
     batches: Vec<Batch>,
+    /// Where small requests stand that go to pools.
+    shelf: BytesMut,
 }
 
 /// A request that found its method.
@@ -111,6 +114,7 @@ impl ServerDriver {
             scopes: Vec::new(),
             slots,
             batches: Vec::new(),
+            shelf: BytesMut::new(),
         }
     }
 
@@ -173,9 +177,9 @@ impl ServerDriver {
         Deadline::earliest(arrival, service, route.method_timeout, caller)
     }
 
-    fn request(&self, arrived: &Arrived<'_>) -> Option<Request> {
-        let inbound = &arrived.inbound;
+    fn request(&self, arrived: &mut Arrived<'_>) -> Option<Request> {
         let scope = self.scopes.get(arrived.link.index())?.as_ref()?;
+        let inbound = &mut arrived.inbound;
         let mut context = Context::new(Arc::clone(scope));
         context.set_metadata(inbound.metadata());
         context.set_names(inbound.names());
@@ -183,17 +187,18 @@ impl ServerDriver {
         if let Some(deadline) = arrived.deadline {
             context.narrow(deadline);
         }
-        let mut request = Request::new(arrived.route.method, context, inbound.body());
+        let attachment = inbound.attachment();
+        let mut request = Request::new(arrived.route.method, context, inbound.take_body());
         request.set_format(inbound.format);
         request.set_compression(inbound.compression);
         request.set_exchange(inbound.reply_to.exchange());
-        request.set_attachment(inbound.attachment());
+        request.set_attachment(attachment);
         Some(request)
     }
 
     /// Runs a request in place and answers it, unless its handler has to wait.
-    fn serve_inline(&mut self, arrived: Arrived<'_>, io: &mut IoOf<Self>) {
-        let Some(request) = self.request(&arrived) else {
+    fn serve_inline(&mut self, mut arrived: Arrived<'_>, io: &mut IoOf<Self>) {
+        let Some(request) = self.request(&mut arrived) else {
             return;
         };
         let route = arrived.route;
@@ -232,8 +237,8 @@ impl ServerDriver {
             Ok(permits) => permits,
             Err(status) => return self.refuse(arrived, status, io),
         };
-        arrived.inbound.detach();
-        let Some(request) = self.request(&arrived) else {
+        arrived.inbound.detach(&mut self.shelf);
+        let Some(request) = self.request(&mut arrived) else {
             return;
         };
         let call = self.calls.next_key();

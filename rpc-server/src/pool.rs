@@ -141,6 +141,8 @@ struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     sleeping: usize,
+    /// A thread has been called and is not there yet.
+    is_waking: bool,
     is_closed: bool,
 }
 
@@ -149,15 +151,21 @@ struct State {
 const LOOKS: usize = 200;
 
 impl Queue {
+    /// Wakes one thread for the whole batch; each that is woken wakes the next as long as there is more to do. Short jobs
+    /// are done before the second is awake, and long ones have all threads after a few microseconds.
     fn put(&self, batch: &mut Vec<Job>) {
-        let count = batch.len();
-        let to_wake = {
-            let mut state = self.state();
-            state.jobs.extend(batch.drain(..));
-            self.waiting.store(state.jobs.len(), Ordering::Release);
-            count.min(state.sleeping)
-        };
-        for _ in 0..to_wake {
+        let mut state = self.state();
+        state.jobs.extend(batch.drain(..));
+        self.waiting.store(state.jobs.len(), Ordering::Release);
+        self.wake_one(state);
+    }
+
+    /// Wakes a thread, unless one is being woken or all are at work.
+    fn wake_one(&self, mut state: MutexGuard<'_, State>) {
+        let wakes = state.sleeping > 0 && !state.is_waking && !state.jobs.is_empty();
+        state.is_waking |= wakes;
+        drop(state);
+        if wakes {
             self.wake.notify_one();
         }
     }
@@ -183,6 +191,7 @@ impl Queue {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 self.waiting.store(state.jobs.len(), Ordering::Release);
+                self.wake_one(state);
                 return Some(job);
             }
             if state.is_closed {
@@ -194,6 +203,7 @@ impl Queue {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
             state.sleeping -= 1;
+            state.is_waking = false;
         }
     }
 

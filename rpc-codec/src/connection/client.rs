@@ -188,6 +188,8 @@ impl Connection for ClientConnection {
     /// No answer can come any more.
     fn handle_eof(&mut self) {
         self.ended = true;
+        // Who leaves in order tells everything first. An answer that breaks off belongs to a call that was run.
+        self.leaving &= !self.framing.has_partial();
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {

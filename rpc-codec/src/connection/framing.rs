@@ -81,6 +81,13 @@ impl Framing {
         self.partial.map_or(0, |partial| partial.missing)
     }
 
+    /// Gives the frame under way its full time again, because it was not read until now.
+    pub(super) fn restart(&mut self, now: Instant) {
+        if let Some(partial) = &mut self.partial {
+            partial.since = now;
+        }
+    }
+
     /// When the frame under way has taken too long.
     pub(super) fn too_slow_at(&self, limits: &Limits) -> Option<Instant> {
         self.partial.map(|partial| {
@@ -98,7 +105,10 @@ impl Framing {
         begins_now: bool,
     ) {
         if rest.is_empty() {
-            self.partial = None;
+            // Where nothing came, what is under way is so still.
+            if begins_now {
+                self.partial = None;
+            }
             return;
         }
         let total = rest

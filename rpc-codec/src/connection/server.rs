@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use rpc_core::message::Exchange;
 use rpc_core::{Code, Compression, Format, Marks, Metadata, Names, Response, Status};
 
@@ -25,6 +25,13 @@ use crate::{Limits, ProtocolError, WriteQueue, numbers, ret, stream};
 
 /// What an item costs at least in the byte budget: the overhead of tiny ones is their real cost.
 const CHARGE_MIN: usize = 256;
+
+/// Frames up to this size may share a read buffer with others.
+const SHARED_MAX: usize = 64 * 1024;
+/// Frames up to this size are put on a shelf when they are taken out of it.
+const SHELVED_MAX: usize = 4 * 1024;
+/// What one slow call can keep at most, together with those that have long been answered.
+const SHELF: usize = 16 * 1024;
 
 /// The answering end of one connection.
 #[derive(Debug)]
@@ -78,8 +85,12 @@ impl ServerConnection {
         output: &mut WriteQueue,
         now: Instant,
     ) {
+        if !self.wants_input(0) {
+            self.framing.restart(now);
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(to.charge);
+        self.over_budget &= self.bytes_in_flight >= self.limits.connection_bytes_resume;
         self.active_at = now;
         write_answer(&to, result, leaving, &self.limits, output);
     }
@@ -97,12 +108,21 @@ impl ServerConnection {
             && (self.bytes_in_flight < self.limits.connection_bytes_max || self.in_flight == 0)
     }
 
+    /// When the frame under way has taken too long, unless it is we who do not read it.
+    fn too_slow_at(&self) -> Option<Instant> {
+        if !self.wants_input(0) {
+            return None;
+        }
+        self.framing.too_slow_at(&self.limits)
+    }
+
     fn unary(&mut self, header: FrameHeader, frame: Bytes) -> Option<Inbound> {
         let arrived_at = self.framing.complete_at(self.active_at);
         match Inbound::read(header, frame, arrived_at) {
             Ok(inbound) => {
                 self.in_flight += 1;
                 self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
+                self.over_budget |= self.bytes_in_flight >= self.limits.connection_bytes_max;
                 Some(inbound)
             }
             Err((to, status)) => {
@@ -144,11 +164,7 @@ impl Connection for ServerConnection {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        if self
-            .framing
-            .too_slow_at(&self.limits)
-            .is_some_and(|at| now >= at)
-        {
+        if self.too_slow_at().is_some_and(|at| now >= at) {
             return Err(ProtocolError::FrameTooSlow);
         }
         let is_idle =
@@ -183,7 +199,7 @@ impl Connection for ServerConnection {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.framing.too_slow_at(&self.limits) {
+        match self.too_slow_at() {
             Some(at) => Some(at),
             // With calls in flight this may be early; the time is asked for again then.
             None => Some(self.active_at + self.limits.idle),
@@ -247,6 +263,7 @@ pub struct Inbound {
     callee: Range<usize>,
     head: Range<usize>,
     body: Range<usize>,
+    frame_bytes: usize,
 }
 
 impl Inbound {
@@ -290,6 +307,7 @@ impl Inbound {
             callee: range_in(&frame, head.callee),
             head: head_range.clone(),
             body: head_range.end..body_end,
+            frame_bytes: frame.len(),
             reply_to,
             frame,
         })
@@ -307,6 +325,9 @@ impl Inbound {
 
     /// Who calls whom.
     pub fn names(&self) -> Names {
+        if self.caller.is_empty() && self.callee.is_empty() {
+            return Names::default();
+        }
         Names::within(self.frame.clone(), self.caller.clone(), self.callee.clone())
     }
 
@@ -324,6 +345,14 @@ impl Inbound {
         self.slice(&self.body)
     }
 
+    /// The body as the last piece that is taken: the frame becomes it, which saves counting one user more.
+    pub fn take_body(&mut self) -> Bytes {
+        let mut body = std::mem::take(&mut self.frame);
+        body.truncate(self.body.end);
+        body.advance(self.body.start.min(body.len()));
+        body
+    }
+
     /// The attachment.
     pub fn attachment(&self) -> Bytes {
         self.slice(&(self.body.end..self.frame.len()))
@@ -331,13 +360,26 @@ impl Inbound {
 
     /// Length of the whole frame.
     pub fn frame_bytes(&self) -> usize {
-        self.frame.len()
+        self.frame_bytes
     }
 
-    /// Moves the bytes into a buffer of their own, so that a call which waits for long does not keep the buffer that it
-    /// arrived in, together with its neighbours.
-    pub fn detach(&mut self) {
-        self.frame = Bytes::copy_from_slice(&self.frame);
+    /// Moves a frame out of the read buffer, so that a call which waits for long does not keep that, with all its
+    /// neighbours. Small frames go to `shelf`, a buffer for a few of them, which spares each an allocation of its own; a
+    /// large one has had its own buffer from the start.
+    pub fn detach(&mut self, shelf: &mut BytesMut) {
+        let length = self.frame.len();
+        if length > SHARED_MAX {
+            return;
+        }
+        if length > SHELVED_MAX {
+            self.frame = Bytes::copy_from_slice(&self.frame);
+            return;
+        }
+        if shelf.capacity() < length {
+            shelf.reserve(SHELF);
+        }
+        shelf.extend_from_slice(&self.frame);
+        self.frame = shelf.split().freeze();
     }
 
     fn slice(&self, range: &Range<usize>) -> Bytes {
@@ -383,7 +425,7 @@ impl ReplyTo {
         Self {
             request_id: header.stream_id,
             stream_id: header.stream_id,
-            version: header.version.min(1),
+            version: header.version,
             exchange: Exchange::Unary,
             marks: Marks::default(),
             content_type: 0,

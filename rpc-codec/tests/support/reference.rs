@@ -22,6 +22,14 @@ pub(crate) struct Frame {
     pub(crate) rest: Vec<u8>,
 }
 
+impl Frame {
+    /// Length of the whole frame.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub(crate) fn bytes(&self) -> usize {
+        16 + self.head.len() + self.rest.len()
+    }
+}
+
 /// Reads all bytes at once, number by number.
 pub(crate) fn read(mut bytes: &[u8], limits: &Limits) -> Read {
     let mut read = Read::default();

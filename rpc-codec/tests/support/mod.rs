@@ -1,0 +1,12 @@
+//! What the seeded tests and the fuzzers share.
+
+mod client_driver;
+mod oracle;
+mod random;
+mod reference;
+mod server_driver;
+pub(crate) mod targets;
+mod wire;
+
+#[allow(unused_imports, reason = "the fuzzers bring mutations of their own")]
+pub(crate) use random::{Random, mutate};
