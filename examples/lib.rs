@@ -1,4 +1,8 @@
 //! The stubs that the examples share.
+//!
+//! # Layout
+//!
+//! One module for each proto package; each example is one file beside this one and tells one story.
 
 /// The package `demo.greeter`.
 pub mod greeter {

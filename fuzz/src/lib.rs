@@ -6,6 +6,11 @@
 //! ```
 //!
 //! An input that fails is moved into `rpc-codec/tests/corpus/`, where it is a test from then on.
+//!
+//! # Layout
+//!
+//! * `support` – the drivers of `rpc-codec/tests/support`, one for each parser and machine
+//! * `fuzz_targets/` – one program for each, a line long
 
 #[path = "../../rpc-codec/tests/support/mod.rs"]
 mod support;

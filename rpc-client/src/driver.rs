@@ -131,26 +131,34 @@ impl ClientDriver {
     }
 
     /// Finds an endpoint for a call, and sends it there or lets it wait for a connection.
-    fn place(&mut self, key: CallKey, mut hint: Hint, io: &mut IoOf<Self>) {
+    fn place(&mut self, key: CallKey, hint: Hint, io: &mut IoOf<Self>) {
         let now = io.now();
         // First those that stay; then, if there are no others, those that are about to stop.
-        for may_be_leaving in [false, true] {
-            for _ in 0..self.peers.len() {
-                let Some(id) = self.balancer.pick(&hint, now) else {
-                    break;
-                };
-                if self
-                    .peers
-                    .get(&id)
-                    .is_some_and(|peer| peer.is_usable(may_be_leaving, now))
-                {
-                    return self.place_at(key, id, io);
-                }
-                self.balancer.report(id, &Outcome::Abandoned, now);
-                hint = Hint::avoiding(id);
-            }
+        let stays = self.pick(hint, false, now);
+        match stays.or_else(|| self.pick(hint, true, now)) {
+            Some(id) => self.place_at(key, id, io),
+            None => self.complete(key, Err(self.unreachable(now)), io),
         }
-        self.complete(key, Err(self.unreachable(now)), io);
+    }
+
+    /// An endpoint that can be used now. The balancer knows nothing of those that rest or are about to stop, so its picks
+    /// may be used up before one fits; then it is the first that does.
+    fn pick(&mut self, mut hint: Hint, may_be_leaving: bool, now: Instant) -> Option<EndpointId> {
+        for _ in 0..self.peers.len() {
+            let id = self.balancer.pick(&hint, now)?;
+            if self
+                .peers
+                .get(&id)
+                .is_some_and(|peer| peer.is_usable(may_be_leaving, now))
+            {
+                return Some(id);
+            }
+            self.balancer.report(id, &Outcome::Abandoned, now);
+            hint = Hint::avoiding(id);
+        }
+        let usable =
+            |(id, peer): (&EndpointId, &Peer)| peer.is_usable(may_be_leaving, now).then_some(*id);
+        self.peers.iter().find_map(usable)
     }
 
     fn place_at(&mut self, key: CallKey, id: EndpointId, io: &mut IoOf<Self>) {
@@ -160,20 +168,26 @@ impl ClientDriver {
         call.endpoint = Some(id);
         call.placed_at = io.now();
         let lightest = peer.lightest(|link| {
+            let is_open = io.is_open(link);
             io.machine(link)
-                .map_or(usize::MAX, |machine| machine.in_flight())
+                .filter(|_| is_open)
+                .map(|machine| machine.in_flight())
         });
-        let is_busy = lightest.is_none_or(|(_, calls)| calls >= BUSY);
-        let wants_another = is_busy && peer.connections() < self.config.connections_per_endpoint;
-        match lightest {
-            Some((link, _)) => {
-                if wants_another {
-                    self.connect(id, io);
-                }
-                self.send(key, link, io);
+        let wants_another = match lightest {
+            Some((_, calls)) => {
+                calls >= BUSY && peer.connections() < self.config.connections_per_endpoint
             }
-            // Made at the end of the turn, once for all that wait.
-            None => peer.waiting.push(key),
+            // One that is ending takes no calls, and does not keep another one from being made.
+            None => peer.connecting == 0,
+        };
+        if lightest.is_none() {
+            peer.waiting.push(key);
+        }
+        if wants_another {
+            self.connect(id, io);
+        }
+        if let Some((link, _)) = lightest {
+            self.send(key, link, io);
         }
     }
 
@@ -234,7 +248,7 @@ impl ClientDriver {
         tracing::debug!(address = %peer.endpoint.address, %kind, "cannot connect");
         let (backoff, random) = (&self.config.backoff, &self.random);
         peer.connecting_failed(kind, io.now(), |failures| backoff.delay(failures, random));
-        if peer.connections() > 0 {
+        if peer.connecting > 0 {
             return;
         }
         // They were not sent, so they may go elsewhere.
@@ -480,12 +494,7 @@ impl Driver for ClientDriver {
 
     fn accept_failed(&mut self, _: &io::Error, _: &mut IoOf<Self>) {}
 
-    fn end_of_turn(&mut self, io: &mut IoOf<Self>) {
-        let needy = |(id, peer): (&EndpointId, &Peer)| peer.needs_connection().then_some(*id);
-        while let Some(id) = self.peers.iter().find_map(needy) {
-            self.connect(id, io);
-        }
-    }
+    fn end_of_turn(&mut self, _: &mut IoOf<Self>) {}
 
     fn end(&self) -> End {
         if self.is_closed {

@@ -79,18 +79,19 @@ impl Peer {
         }
     }
 
-    /// The connection with the fewest calls, by `in_flight`, and how many those are. One whose server is about to stop
-    /// is the last resort.
-    pub(crate) fn lightest(&self, mut in_flight: impl FnMut(Key) -> usize) -> Option<(Key, usize)> {
-        let links = if self.links.is_empty() {
-            &self.leaving
-        } else {
-            &self.links
+    /// The connection with the fewest calls, and how many those are; `in_flight` says so, or `None` for one that is ending.
+    /// One whose server is about to stop is the last resort.
+    pub(crate) fn lightest(
+        &self,
+        mut in_flight: impl FnMut(Key) -> Option<usize>,
+    ) -> Option<(Key, usize)> {
+        let mut among = |links: &[Key]| {
+            let open = links
+                .iter()
+                .filter_map(|link| Some((*link, in_flight(*link)?)));
+            open.min_by_key(|(_, calls)| *calls)
         };
-        links
-            .iter()
-            .map(|link| (*link, in_flight(*link)))
-            .min_by_key(|(_, calls)| *calls)
+        among(&self.links).or_else(|| among(&self.leaving))
     }
 
     /// Connections that take new calls, and those under way.
@@ -104,11 +105,6 @@ impl Peer {
         let rests = self.retry_at.is_some_and(|at| now < at);
         let is_there = self.connections() > 0 || !self.leaving.is_empty();
         (may_be_leaving || !is_leaving) && (is_there || !rests)
-    }
-
-    /// Whether calls wait for a connection that nobody is making.
-    pub(crate) fn needs_connection(&self) -> bool {
-        !self.waiting.is_empty() && self.connections() == 0
     }
 
     /// What keeps calls from being placed here, for people.

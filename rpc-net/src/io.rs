@@ -217,6 +217,13 @@ impl<M: Connection, T> Io<M, T> {
         Some((&mut link.machine, &mut link.output))
     }
 
+    /// Whether a connection is there and nobody has begun to end it.
+    pub fn is_open(&self, key: Key) -> bool {
+        self.links
+            .get(key)
+            .is_some_and(|link| link.finishing.is_none())
+    }
+
     /// The machine of a connection.
     pub fn machine(&mut self, key: Key) -> Option<&mut M> {
         self.links.get_mut(key).map(|link| &mut link.machine)

@@ -831,6 +831,25 @@ fn a_call_that_meets_the_end_of_an_idle_connection_is_not_lost() {
 }
 
 #[test]
+fn one_server_that_stays_is_found_among_others_that_leave() {
+    let mut sim = Sim::seeded(31);
+    let servers = [(); 3].map(|()| sim.server(Router::new().mount(echo())));
+    let client = sim.client_of(&servers, |builder| builder);
+    let desk = DeskClient::new(client.clone());
+    for number in 0..30 {
+        sim.run(desk.ask(note(&number.to_string()))).unwrap();
+    }
+    sim.drain(servers[0]);
+    sim.drain(servers[1]);
+    for number in 0..200 {
+        let result = sim.run(desk.ask(note(&number.to_string())));
+        assert!(result.is_ok(), "call {number}: {result:?}");
+        sim.advance(ms(5));
+    }
+    assert!(!sim.is_up(servers[0]) && !sim.is_up(servers[1]));
+}
+
+#[test]
 fn calls_that_were_sent_to_an_endpoint_that_left_the_list_are_answered() {
     let mut sim = Sim::seeded(29);
     let servers = [(); 2].map(|()| sim.server(Router::new().mount(sleepy(ms(100)))));
