@@ -25,7 +25,7 @@ use rpc_core::{
     Bytes, Cause, Code, Deadline, Endpoint, EndpointId, Origin as Made, Request, Response, Status,
 };
 use rpc_net::timer::TimerKey;
-use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin};
+use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin};
 use rpc_policy::Random;
 use rpc_policy::balance::{Balancer, Hint, Outcome};
 
@@ -80,8 +80,7 @@ pub struct ClientDriver {
     /// In order, so that the same calls always take the same ways.
     peers: BTreeMap<EndpointId, Peer>,
     next_endpoint: u32,
-    /// By [`Key::index`].
-    links: Vec<Option<EndpointId>>,
+    links: ByLink<EndpointId>,
     calls: Calls,
     attempts: BTreeMap<u64, Attempt>,
     next_ticket: u64,
@@ -108,7 +107,7 @@ impl ClientDriver {
             random,
             peers: BTreeMap::new(),
             next_endpoint: 0,
-            links: Vec::new(),
+            links: ByLink::default(),
             calls: Calls::default(),
             attempts: BTreeMap::new(),
             next_ticket: 0,
@@ -300,7 +299,7 @@ impl ClientDriver {
     /// Retires a connection whose server said that it is about to stop, or whose endpoint is no longer the service's:
     /// no new calls for it, and an end to it once all that it was asked is answered.
     fn retire(&mut self, link: Key, io: &mut IoOf<Self>) {
-        let Some(id) = self.links.get(link.index()).copied().flatten() else {
+        let Some(id) = self.links.get(link).copied() else {
             return;
         };
         let is_leaving = io.machine(link).is_some_and(|machine| machine.is_leaving());
@@ -404,12 +403,7 @@ impl Driver for ClientDriver {
             return;
         };
         io.cancel_timer(attempt.timer);
-        if self.links.len() <= link.index() {
-            self.links.resize(link.index() + 1, None);
-        }
-        if let Some(place) = self.links.get_mut(link.index()) {
-            *place = Some(attempt.endpoint);
-        }
+        self.links.set(link, attempt.endpoint);
         let Some(peer) = self.peers.get_mut(&attempt.endpoint) else {
             return;
         };
@@ -468,7 +462,7 @@ impl Driver for ClientDriver {
         reason: CloseReason,
         io: &mut IoOf<Self>,
     ) {
-        let id = self.links.get_mut(link.index()).and_then(Option::take);
+        let id = self.links.take(link);
         let mut to = String::new();
         if let Some(peer) = id.and_then(|id| self.peers.get_mut(&id)) {
             peer.disconnected(link);

@@ -98,6 +98,15 @@ impl Executor {
         self.0.permits.taken()
     }
 
+    /// Makes a job of a future that comes back to this pool each time it is woken; see [`Job::new`].
+    pub fn job<F>(&self, future: F) -> (Job, JobHandle)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let executor = self.clone();
+        Job::new(future, move |job| executor.spawn(&mut vec![job]))
+    }
+
     /// Hands jobs over; see [`Spawn::spawn`].
     pub fn spawn(&self, batch: &mut Vec<Job>) {
         self.0.spawn.spawn(batch);

@@ -16,7 +16,7 @@ use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Origin};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
-use crate::slab::Key;
+use crate::slab::{ByLink, Key};
 use crate::wire::Wire;
 
 /// Events delivered of one connection before the others have their turn. It bounds how long one connection that sends
@@ -31,8 +31,8 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Engine<D: Driver, W> {
     driver: D,
     io: IoOf<D>,
-    /// By [`Key::index`], beside the links: the driver never meets them.
-    wires: Vec<Option<W>>,
+    /// Beside the links: the driver never meets them.
+    wires: ByLink<W>,
     ready: VecDeque<Key>,
     buffer: ReadBuffer,
     mailbox: Mailbox<Letter<D::Mail>>,
@@ -54,7 +54,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         Self {
             driver,
             io: Io::new(now, timer),
-            wires: Vec::new(),
+            wires: ByLink::default(),
             ready: VecDeque::new(),
             buffer: ReadBuffer::default(),
             mailbox,
@@ -73,10 +73,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     pub fn adopt(&mut self, wire: W, peer: SocketAddr, origin: Origin) -> Option<Key> {
         let machine = self.driver.open(origin, peer, &mut self.io)?;
         let key = self.io.links.insert(machine, peer);
-        if self.wires.len() <= key.index() {
-            self.wires.resize_with(key.index() + 1, || None);
-        }
-        self.wires[key.index()] = Some(wire);
+        self.wires.set(key, wire);
         self.load.fetch_add(1, Ordering::Relaxed);
         self.driver.opened(key, origin, &mut self.io);
         self.arm(key);
@@ -159,7 +156,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     /// The socket of a connection.
     pub fn wire_mut(&mut self, key: Key) -> Option<&mut W> {
         self.io.links.get(key)?;
-        self.wires.get_mut(key.index())?.as_mut()
+        self.wires.get_mut(key)
     }
 
     /// Ends one connection at once, for an error of its socket.
@@ -192,7 +189,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) else {
+        let Some(wire) = self.wires.get_mut(key) else {
             return;
         };
         if link.lingering_until.is_some() {
@@ -352,7 +349,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) else {
+        let Some(wire) = self.wires.get_mut(key) else {
             return;
         };
         link.is_dirty = false;
@@ -405,7 +402,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if reason == CloseReason::Peer {
             return self.remove(key, reason);
         }
-        if let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) {
+        if let Some(wire) = self.wires.get_mut(key) {
             wire.finish();
         }
         link.lingering_until = Some(now + LINGER);
@@ -418,7 +415,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let Some(wire) = self.wires.get_mut(key.index()).and_then(Option::as_mut) else {
+        let Some(wire) = self.wires.get_mut(key) else {
             return;
         };
         let reason = link.finishing.unwrap_or(CloseReason::Finished);
@@ -444,7 +441,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if let Some((timer, _)) = link.timer {
             self.io.timers.cancel(timer);
         }
-        let wire = self.wires.get_mut(key.index()).and_then(Option::take);
+        let wire = self.wires.take(key);
         // A FIN says that all is told. To a peer that saw the mark of a leaving server it says that what was not
         // answered was not run, so it must not stand for answers that were lost here.
         if let Some(mut wire) = wire

@@ -12,7 +12,7 @@
 //! * [`reactor`] – one thread, one poller: [`Seat`] and [`Reactor`]
 //! * [`engine`] – what is done in a turn, on any [`Wire`]
 //! * [`io`] – [`Driver`], and what it may do to its connections: [`Io`]
-//! * [`slab`] – connections under keys that do not fit whoever comes after them
+//! * [`slab`] – connections under keys that do not fit whoever comes after them, and what is known of each
 //! * `link` – one connection: its machine and its queues
 //! * `buffer` – the read buffer that all connections share
 //! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
@@ -40,6 +40,6 @@ pub use io::{Action, CloseReason, Driver, End, Io, IoOf, Origin};
 pub use listen::Listener;
 pub use post::Post;
 pub use reactor::{Place, Reactor, Seat};
-pub use slab::Key;
+pub use slab::{ByLink, Key};
 pub use socket::Sharing;
 pub use wire::Wire;

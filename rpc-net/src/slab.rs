@@ -27,8 +27,48 @@ impl Key {
     }
 
     /// Its place in tables that have one entry for each connection. Places are used again; keys are not.
-    pub fn index(self) -> usize {
+    fn index(self) -> usize {
         self.index as usize
+    }
+}
+
+/// What somebody knows of each connection, beside the connection itself.
+#[derive(Debug)]
+pub struct ByLink<T> {
+    /// By [`Key::index`].
+    places: Vec<Option<T>>,
+}
+
+impl<T> Default for ByLink<T> {
+    fn default() -> Self {
+        Self { places: Vec::new() }
+    }
+}
+
+impl<T> ByLink<T> {
+    /// Notes `value` for a connection, in place of what was known of an earlier one.
+    pub fn set(&mut self, key: Key, value: T) {
+        if self.places.len() <= key.index() {
+            self.places.resize_with(key.index() + 1, || None);
+        }
+        if let Some(place) = self.places.get_mut(key.index()) {
+            *place = Some(value);
+        }
+    }
+
+    /// Forgets a connection and returns what was known of it.
+    pub fn take(&mut self, key: Key) -> Option<T> {
+        self.places.get_mut(key.index()).and_then(Option::take)
+    }
+
+    /// What is known of a connection.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        self.places.get(key.index()).and_then(Option::as_ref)
+    }
+
+    /// What is known of a connection, to be changed.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.places.get_mut(key.index()).and_then(Option::as_mut)
     }
 }
 

@@ -78,37 +78,17 @@ impl Server {
 impl<F: Filter> ServerBuilder<F, Filters> {
     /// Puts a filter before all services, inside of the filters that are there.
     pub fn filter<G: Filter>(self, filter: G) -> ServerBuilder<Then<Arc<F>, G>, Filters> {
-        ServerBuilder {
-            filters: Arc::new(self.filters.then(filter)),
-            config: self.config,
-            router: self.router,
-            admit: self.admit,
-            observer: self.observer,
-            pool: self.pool,
-            addresses: self.addresses,
-            sharing: self.sharing,
-            clock: self.clock,
-            stage: PhantomData,
-        }
+        let filters = Arc::new(Arc::clone(&self.filters).then(filter));
+        self.into_stage(filters)
     }
 }
 
 impl<F: Filter, Stage> ServerBuilder<F, Stage> {
     /// Serves a service.
-    pub fn service<S: Service + 'static>(self, mount: Mount<S>) -> ServerBuilder<F, Services> {
-        let router = self.router.mount_behind(Arc::clone(&self.filters), mount);
-        ServerBuilder {
-            filters: self.filters,
-            config: self.config,
-            router,
-            admit: self.admit,
-            observer: self.observer,
-            pool: self.pool,
-            addresses: self.addresses,
-            sharing: self.sharing,
-            clock: self.clock,
-            stage: PhantomData,
-        }
+    pub fn service<S: Service + 'static>(mut self, mount: Mount<S>) -> ServerBuilder<F, Services> {
+        self.router = self.router.mount_behind(Arc::clone(&self.filters), mount);
+        let filters = Arc::clone(&self.filters);
+        self.into_stage(filters)
     }
 
     /// Decides at the door, from the head alone, before anything is queued. Those added first decide first.
@@ -235,6 +215,22 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
         Ok(move |post| ServerDriver::new(Arc::clone(&shared), post))
     }
 
+    /// The same builder with these filters, in another stage.
+    fn into_stage<G, Next>(self, filters: Arc<G>) -> ServerBuilder<G, Next> {
+        ServerBuilder {
+            filters,
+            config: self.config,
+            router: self.router,
+            admit: self.admit,
+            observer: self.observer,
+            pool: self.pool,
+            addresses: self.addresses,
+            sharing: self.sharing,
+            clock: self.clock,
+            stage: PhantomData,
+        }
+    }
+
     fn into_shared(self) -> Result<Arc<Shared>, ServeError> {
         self.config.check()?;
         self.router.check()?;
@@ -271,19 +267,9 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
 /// Serves what `router` has mounted, with the default settings.
 impl From<Router> for ServerBuilder<Open, Services> {
     fn from(router: Router) -> Self {
-        let builder = Server::builder();
-        ServerBuilder {
-            filters: builder.filters,
-            config: builder.config,
-            router,
-            admit: builder.admit,
-            observer: builder.observer,
-            pool: builder.pool,
-            addresses: builder.addresses,
-            sharing: builder.sharing,
-            clock: builder.clock,
-            stage: PhantomData,
-        }
+        let mut builder = Server::builder();
+        builder.router = router;
+        builder.into_stage(Arc::new(Open))
     }
 }
 

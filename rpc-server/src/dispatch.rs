@@ -90,7 +90,7 @@ impl<S: Service + 'static> Hosted for Host<S> {
             };
             ticket.finish(outcome);
         };
-        Job::new(future, move |job| executor.spawn(&mut vec![job]))
+        executor.job(future)
     }
 
     fn inline(
@@ -257,6 +257,6 @@ where
             poll_fn(|cx| (*kept).as_mut().as_pin_mut().expect("set above").poll(cx)).await;
         ticket.finish(outcome);
     };
-    let (job, handle) = Job::new(rest, move |job| executor.spawn(&mut vec![job]));
+    let (job, handle) = executor.job(rest);
     Inline::Waits(job, handle)
 }

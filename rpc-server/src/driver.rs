@@ -16,7 +16,7 @@ use rpc_core::{
     Cause, Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Request, Scope,
     Status,
 };
-use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
+use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::admit::{Admit, Arrival};
 
 use crate::calls::{ActiveCall, CallKey, Calls};
@@ -78,8 +78,7 @@ pub struct ServerDriver {
     pub(crate) phase: Phase,
     post: Post<Mail>,
     router: Arc<Router>,
-    /// By [`Key::index`].
-    scopes: Vec<Option<Arc<Scope>>>,
+    scopes: ByLink<Arc<Scope>>,
     /// By place of the service.
     slots: Vec<Slot>,
     batches: Vec<Batch>,
@@ -111,7 +110,7 @@ impl ServerDriver {
             calls: Calls::default(),
             phase: Phase::Serving,
             post,
-            scopes: Vec::new(),
+            scopes: ByLink::default(),
             slots,
             batches: Vec::new(),
             shelf: BytesMut::new(),
@@ -178,7 +177,7 @@ impl ServerDriver {
     }
 
     fn request(&self, arrived: &mut Arrived<'_>) -> Option<Request> {
-        let scope = self.scopes.get(arrived.link.index())?.as_ref()?;
+        let scope = self.scopes.get(arrived.link)?;
         let inbound = &mut arrived.inbound;
         let mut context = Context::new(Arc::clone(scope));
         context.set_metadata(inbound.metadata());
@@ -364,12 +363,7 @@ impl Driver for ServerDriver {
             Some(Arc::clone(io.timer())),
             io.peer(link),
         );
-        if self.scopes.len() <= link.index() {
-            self.scopes.resize_with(link.index() + 1, || None);
-        }
-        if let Some(place) = self.scopes.get_mut(link.index()) {
-            *place = Some(Arc::new(scope));
-        }
+        self.scopes.set(link, Arc::new(scope));
     }
 
     fn event(&mut self, link: Key, inbound: Inbound, io: &mut IoOf<Self>) {
@@ -438,7 +432,7 @@ impl Driver for ServerDriver {
         io: &mut IoOf<Self>,
     ) {
         self.shared.connection_ended();
-        if let Some(scope) = self.scopes.get_mut(link.index()).and_then(Option::take) {
+        if let Some(scope) = self.scopes.take(link) {
             scope.end();
             if let Some(peer) = scope.peer() {
                 log_end(peer, reason);
