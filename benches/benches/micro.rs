@@ -17,7 +17,7 @@ use divan::counter::ItemsCount;
 use rpc_net::mailbox::Mailbox;
 use rpc_net::timer::TimerWheel;
 use tern::codec::compress;
-use tern::codec::connection::{Connection, ServerConnection};
+use tern::codec::connection::{Connection, Input, ServerConnection, Shelf};
 use tern::codec::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use tern::codec::{Limits, RequestHead, ResponseHead};
 use tern::{
@@ -71,15 +71,30 @@ mod frame {
         let limits = Arc::new(Limits::default());
         bencher
             .counter(ItemsCount::new(BATCH))
-            .with_inputs(|| {
-                let connection = ServerConnection::new(Arc::clone(&limits), clock.now());
-                (connection, BytesMut::from(&batch[..]))
-            })
-            .bench_local_values(|(mut connection, mut input)| {
-                let now = clock.now();
-                assert!(connection.handle_input(&mut input, now).is_ok());
-                std::iter::from_fn(|| connection.poll_event()).count()
+            .with_inputs(|| ServerConnection::new(Arc::clone(&limits), clock.now()))
+            .bench_local_values(|mut connection| {
+                let (now, mut shelf) = (clock.now(), Shelf::default());
+                let mut input = Input::borrowed(&batch, now);
+                let mut events = 0;
+                while let Ok(Some(_)) = connection.next_event(&mut input, &mut shelf, now) {
+                    events += 1;
+                }
+                assert_eq!(events, BATCH);
             });
+    }
+
+    /// A small body is copied out of the read buffer.
+    #[divan::bench]
+    fn keep(bencher: Bencher) {
+        let mut shelf = Shelf::default();
+        bencher.bench_local(|| shelf.keep(black_box(&[7; 128])));
+    }
+
+    /// What copying competes with: a piece of the read buffer that counts its users.
+    #[divan::bench]
+    fn share(bencher: Bencher) {
+        let buffer = Bytes::from(vec![7; 64 * 1024]);
+        bencher.bench_local(|| black_box(&buffer).slice(1000..1128));
     }
 }
 

@@ -32,11 +32,10 @@ pub struct Timed {
 
 impl Filter for Timed {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Response, Status> {
-        let scope = std::sync::Arc::clone(request.context().scope());
-        let begin = scope.clock().now();
+        let clock = request.context().scope().clock().clone();
+        let begin = clock.now();
         let outcome = next.call(request).await;
-        self.times
-            .add(scope.clock().now().saturating_duration_since(begin));
+        self.times.add(clock.now().saturating_duration_since(begin));
         outcome
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rpc_codec::Limits;
 use rpc_core::filter::{Open, Then};
-use rpc_core::{Clock, Filter, Names, Resolve, Scope, Timer};
+use rpc_core::{Clock, Filter, Resolve, Scope, Timer};
 use rpc_net::{Post, Seat};
 use rpc_policy::Random;
 use rpc_policy::balance::{Balancer, HealthyFirst, LeastLoaded};
@@ -170,7 +170,8 @@ impl<F: Filter> ChannelBuilder<F> {
                 unpacked_max: config.limits.decompressed_bytes_max,
             },
             timeout: config.timeout,
-            names: Names::new(&config.caller, &self.service),
+            caller: config.caller.clone(),
+            callee: self.service,
             scope: Arc::new(Scope::new(clock, Some(timer), None)),
         });
         (

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rpc_codec::compress;
 use rpc_core::filter::Open;
 use rpc_core::{
-    Cause, Code, Compression, Deadline, Filter, Names, Request, Response, Scope, Service, Status,
+    Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
 };
 use rpc_net::Post;
 
@@ -24,7 +24,10 @@ pub(crate) struct Shared<F> {
     pub(crate) filters: F,
     pub(crate) transport: Transport,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) names: Names,
+    /// How this channel calls itself.
+    pub(crate) caller: String,
+    /// How it calls the service.
+    pub(crate) callee: String,
     pub(crate) scope: Arc<Scope>,
 }
 
@@ -49,7 +52,7 @@ impl<F: Filter> Service for Channel<F> {
         if let Some(deadline) = context.deadline().filter(|deadline| deadline.is_over(now)) {
             return Err(out_of_time(deadline));
         }
-        context.set_names(shared.names.clone());
+        context.set_names(&shared.caller, &shared.callee);
         shared.filters.call(request, &shared.transport).await
     }
 }
@@ -65,7 +68,7 @@ impl<F> Clone for Channel<F> {
 impl<F> fmt::Debug for Channel<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("callee", &self.shared.names.callee())
+            .field("callee", &self.shared.callee)
             .finish_non_exhaustive()
     }
 }

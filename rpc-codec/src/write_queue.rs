@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 /// Bodies from this size on are queued as they are; smaller ones are copied behind their head, which is cheaper than
 /// to write them as a piece of their own.
@@ -12,12 +12,18 @@ pub const COPY_MAX: usize = 16 * 1024;
 /// Pieces offered to one vectored write.
 pub const PIECES_MAX: usize = 64;
 
+/// What has been written of a buffer is given up to this size before the rest is moved to its front.
+const WRITTEN_MAX: usize = 64 * 1024;
+
 /// Bytes to be written, in order. All small frames of a turn stand in one buffer, so that one write takes them.
 #[derive(Debug, Default)]
 pub struct WriteQueue {
-    /// Pieces that stand before `tail`.
-    pieces: VecDeque<Bytes>,
-    tail: BytesMut,
+    /// Heads and small bodies, in order.
+    small: Vec<u8>,
+    /// How much of that has been written.
+    written: usize,
+    /// Large bodies, each with its place among the small ones: behind that many of their bytes.
+    large: VecDeque<(usize, Bytes)>,
     queued: usize,
 }
 
@@ -28,39 +34,37 @@ impl WriteQueue {
     }
 
     /// Gives the queue a buffer to write into, unless it has one.
-    pub fn lend(&mut self, buffer: BytesMut) {
-        if self.tail.capacity() == 0 {
-            self.tail = buffer;
+    pub fn lend(&mut self, buffer: Vec<u8>) {
+        if self.small.capacity() == 0 {
+            self.small = buffer;
         }
     }
 
     /// Takes the buffer away from an empty queue, so that the next connection can use it.
-    pub fn release(&mut self) -> Option<BytesMut> {
-        (self.is_empty() && self.tail.capacity() > 0).then(|| {
-            let mut buffer = std::mem::take(&mut self.tail);
+    pub fn release(&mut self) -> Option<Vec<u8>> {
+        (self.is_empty() && self.small.capacity() > 0).then(|| {
+            self.written = 0;
+            let mut buffer = std::mem::take(&mut self.small);
             buffer.clear();
             buffer
         })
     }
 
     /// Appends through `write`, which may only append.
-    pub fn put_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        let before = self.tail.len();
-        write(&mut self.tail);
-        self.queued += self.tail.len().saturating_sub(before);
+    pub fn put_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.small.len();
+        write(&mut self.small);
+        self.queued += self.small.len().saturating_sub(before);
     }
 
     /// Appends a body: a small one is copied, a large one is kept as it is.
     pub fn put_body(&mut self, body: &Bytes) {
         if body.len() <= COPY_MAX {
-            self.put_with(|tail| tail.extend_from_slice(body));
-            return;
-        }
-        if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
+            self.small.extend_from_slice(body);
+        } else {
+            self.large.push_back((self.small.len(), body.clone()));
         }
         self.queued += body.len();
-        self.pieces.push_back(body.clone());
     }
 
     /// Takes over all that `other` holds, behind what is here.
@@ -69,47 +73,75 @@ impl WriteQueue {
             std::mem::swap(self, other);
             return;
         }
-        if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
-        }
-        self.pieces.append(&mut other.pieces);
-        self.tail.extend_from_slice(&other.tail);
+        let (here, gone) = (self.small.len(), other.written);
+        let large = other.large.drain(..);
+        self.large
+            .extend(large.map(|(place, body)| (here + place.saturating_sub(gone), body)));
+        self.small
+            .extend_from_slice(other.small.get(gone..).unwrap_or_default());
         self.queued += other.queued;
-        other.tail.clear();
-        other.queued = 0;
+        *other = Self::default();
     }
 
     /// Forgets the first `written` bytes: they have been written.
     pub fn advance(&mut self, mut written: usize) {
         self.queued = self.queued.saturating_sub(written);
-        while let Some(first) = self.pieces.front_mut() {
-            if first.len() > written {
-                first.advance(written);
-                return;
+        while let Some((place, body)) = self.large.front_mut() {
+            let before = place.saturating_sub(self.written).min(written);
+            self.written += before;
+            written -= before;
+            if written < body.len() {
+                body.advance(written);
+                return self.move_up();
             }
-            written -= first.len();
-            self.pieces.pop_front();
+            written -= body.len();
+            self.large.pop_front();
         }
-        self.tail.advance(written.min(self.tail.len()));
+        self.written = (self.written + written).min(self.small.len());
+        self.move_up();
+    }
+
+    /// Gives up what has been written, once that is most of the buffer.
+    fn move_up(&mut self) {
+        if self.written == self.small.len() && self.large.is_empty() {
+            self.small.clear();
+            self.written = 0;
+        } else if self.written > WRITTEN_MAX && self.written > self.small.len() / 2 {
+            self.small.drain(..self.written);
+            for (place, _) in &mut self.large {
+                *place = place.saturating_sub(self.written);
+            }
+            self.written = 0;
+        }
     }
 
     /// Offers the first pieces to `write`.
     pub fn with_slices<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
-        if self.pieces.is_empty() {
-            return write(&[IoSlice::new(&self.tail)]);
+        if self.large.is_empty() {
+            return write(&[IoSlice::new(self.between(self.written, self.small.len()))]);
         }
         let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-        let pieces = self
-            .pieces
-            .iter()
-            .map(Bytes::as_ref)
-            .chain(std::iter::once(self.tail.as_ref()));
-        let mut count = 0;
-        for (slot, piece) in slices.iter_mut().zip(pieces) {
-            *slot = IoSlice::new(piece);
-            count += 1;
+        let mut free = slices.iter_mut();
+        let mut from = self.written;
+        let mut put = |piece| {
+            if let Some(slot) = free.next() {
+                *slot = IoSlice::new(piece);
+            }
+        };
+        for (place, body) in self.large.iter().take(PIECES_MAX / 2) {
+            put(self.between(from, *place));
+            put(body);
+            from = *place;
         }
+        if self.large.len() < PIECES_MAX / 2 {
+            put(self.between(from, self.small.len()));
+        }
+        let count = PIECES_MAX - free.len();
         write(slices.get(..count).unwrap_or_default())
+    }
+
+    fn between(&self, from: usize, to: usize) -> &[u8] {
+        self.small.get(from..to).unwrap_or_default()
     }
 
     /// Bytes that wait to be written.
@@ -157,6 +189,47 @@ mod tests {
     }
 
     #[test]
+    fn many_large_bodies_leave_in_several_writes() {
+        let mut queue = WriteQueue::new();
+        let mut expected = Vec::new();
+        for number in 0..100 {
+            let large = Bytes::from(vec![number; COPY_MAX + 1]);
+            queue.put_with(|out| out.push(number));
+            queue.put_body(&large);
+            expected.push(number);
+            expected.extend_from_slice(&large);
+        }
+        queue.put_with(|out| out.extend_from_slice(b"end"));
+        expected.extend_from_slice(b"end");
+        let mut written = Vec::new();
+        while !queue.is_empty() {
+            let count = queue.with_slices(|slices| {
+                assert!(slices.len() <= PIECES_MAX);
+                for slice in slices {
+                    written.extend_from_slice(slice);
+                }
+                slices.iter().map(|slice| slice.len()).sum()
+            });
+            queue.advance(count);
+        }
+        assert!(written == expected);
+    }
+
+    #[test]
+    fn a_queue_that_is_never_quite_empty_does_not_grow() {
+        let mut queue = WriteQueue::new();
+        let large = Bytes::from(vec![8; COPY_MAX + 1]);
+        for _ in 0..10_000 {
+            queue.put_with(|out| out.extend_from_slice(&[7; 1000]));
+            queue.put_body(&large);
+            let most = queue.len().saturating_sub(10);
+            queue.advance(most);
+        }
+        assert_eq!(queue.len(), 10);
+        assert!(queue.small.capacity() < 1 << 20);
+    }
+
+    #[test]
     fn appending_keeps_the_order() {
         let (mut first, mut second) = (WriteQueue::new(), WriteQueue::new());
         first.put_with(|out| out.extend_from_slice(b"one"));
@@ -174,7 +247,7 @@ mod tests {
     #[test]
     fn a_buffer_is_released_only_when_all_is_written() {
         let mut queue = WriteQueue::new();
-        queue.lend(BytesMut::with_capacity(64));
+        queue.lend(Vec::with_capacity(64));
         queue.put_with(|out| out.extend_from_slice(b"x"));
         assert!(queue.release().is_none());
         queue.advance(1);

@@ -16,6 +16,8 @@ use support::{Random, mutate, targets};
 
 /// No input may take longer, on a busy machine and without optimisation.
 const TIME_MAX: Duration = Duration::from_secs(1);
+/// How often an input that took longer is tried again.
+const TRIES: usize = 5;
 
 #[test]
 fn damaged_frames_are_read_as_the_reference_reads_them() {
@@ -59,10 +61,19 @@ fn for_each_mutation(name: &str, files_min: usize) {
     let clock = Clock::system();
     let mut accepted = 0;
     let mut run = |bytes: &[u8], what: &str| {
-        let start = clock.now();
-        let verdict = catch_unwind(AssertUnwindSafe(|| target(bytes)))
-            .unwrap_or_else(|_| Err("it panicked, see above".into()));
-        let time = clock.now() - start;
+        let judge = || {
+            let start = clock.now();
+            let verdict = catch_unwind(AssertUnwindSafe(|| target(bytes)))
+                .unwrap_or_else(|_| Err("it panicked, see above".into()));
+            (verdict, clock.now() - start)
+        };
+        let (verdict, mut time) = judge();
+        // A busy machine is slow once; an input that costs too much is slow each time.
+        for _ in 0..TRIES {
+            if time > TIME_MAX {
+                time = time.min(judge().1);
+            }
+        }
         match verdict {
             Ok(_) if time > TIME_MAX => fail(name, what, bytes, &format!("it took {time:?}")),
             Ok(verdict) => accepted += usize::from(verdict),

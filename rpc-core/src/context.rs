@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -79,49 +78,74 @@ impl Marks {
     }
 }
 
-/// Who calls whom, by the names that services have among each other: two pieces of one buffer, so that a server takes
-/// both from the bytes of a request at the price of one.
-#[derive(Debug, Clone, Default)]
-pub struct Names {
-    buffer: Bytes,
-    caller: Range<usize>,
-    callee: Range<usize>,
+/// Who calls whom, one name behind the other. What comes over a wire need not be text; only who asks pays for finding
+/// that out.
+#[derive(Debug, Clone)]
+struct Names {
+    /// Both, if they fit here: most do, and cost no allocation.
+    short: [u8; NAMES_SHORT],
+    /// Both, if they do not.
+    long: Vec<u8>,
+    caller_len: usize,
+    len: usize,
+}
+
+/// Two names of the length that is common among services, `trpc.app.server.Service`, and some more.
+const NAMES_SHORT: usize = 96;
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            short: [0; NAMES_SHORT],
+            long: Vec::new(),
+            caller_len: 0,
+            len: 0,
+        }
+    }
 }
 
 impl Names {
-    /// These names.
-    pub fn new(caller: &str, callee: &str) -> Self {
-        let buffer = Bytes::from([caller, callee].concat());
-        Self {
-            caller: 0..caller.len(),
-            callee: caller.len()..buffer.len(),
-            buffer,
+    fn set(&mut self, caller: &[u8], callee: &[u8]) {
+        self.caller_len = caller.len();
+        self.len = caller.len().saturating_add(callee.len());
+        let short = self.short.split_at_mut_checked(caller.len());
+        if let Some((first, rest)) = short
+            && let Some(second) = rest.get_mut(..callee.len())
+        {
+            first.copy_from_slice(caller);
+            second.copy_from_slice(callee);
+            return;
+        }
+        self.long = [caller, callee].concat();
+    }
+
+    fn clear(&mut self) {
+        self.caller_len = 0;
+        self.len = 0;
+        if !self.long.is_empty() {
+            self.long = Vec::new();
         }
     }
 
-    /// The names that stand at these places of `buffer`.
-    pub fn within(buffer: Bytes, caller: Range<usize>, callee: Range<usize>) -> Self {
-        Self {
-            buffer,
-            caller,
-            callee,
+    fn caller(&self) -> &str {
+        text(self.both().get(..self.caller_len))
+    }
+
+    fn callee(&self) -> &str {
+        text(self.both().get(self.caller_len..self.len))
+    }
+
+    fn both(&self) -> &[u8] {
+        if self.len <= NAMES_SHORT {
+            &self.short
+        } else {
+            &self.long
         }
     }
+}
 
-    /// Who calls; empty if nobody says so, or not in text.
-    pub fn caller(&self) -> &str {
-        self.text(&self.caller)
-    }
-
-    /// Who is called; empty if nobody says so, or not in text.
-    pub fn callee(&self) -> &str {
-        self.text(&self.callee)
-    }
-
-    fn text(&self, place: &Range<usize>) -> &str {
-        let bytes = self.buffer.get(place.clone()).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
-    }
+fn text(bytes: Option<&[u8]>) -> &str {
+    std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 /// What a call carries beside its message: its deadline, its metadata, who sent it, and the means to send something
@@ -138,7 +162,8 @@ pub struct Context {
 
 #[derive(Default)]
 struct Inner {
-    /// Present while it is in use.
+    /// Present while it is in use. One that has been left keeps it: the next call of a thread is likely to take place in
+    /// the same scope, and then nothing has to be counted.
     scope: Option<Arc<Scope>>,
     deadline: Option<Deadline>,
     metadata: Metadata,
@@ -166,21 +191,27 @@ pub(crate) struct Trailer {
 impl Context {
     /// The context of a call that nobody made it for: no deadline, no metadata.
     pub fn background() -> Self {
-        Self::new(Arc::new(Scope::new(Clock::system(), None, None)))
+        Self::new(&Arc::new(Scope::new(Clock::system(), None, None)))
     }
 
     /// A context in `scope`, with nothing in it.
-    pub fn new(scope: Arc<Scope>) -> Self {
+    pub fn new(scope: &Arc<Scope>) -> Self {
         let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
         let mut inner = kept.unwrap_or_default();
-        inner.scope = Some(scope);
+        let is_there = inner
+            .scope
+            .as_ref()
+            .is_some_and(|kept| Arc::ptr_eq(kept, scope));
+        if !is_there {
+            inner.scope = Some(Arc::clone(scope));
+        }
         Self { inner: Some(inner) }
     }
 
     /// The context of a call that is made on behalf of this one: it inherits what is left of the deadline, the metadata
     /// that belongs to the chain of calls, and the marks.
     pub fn child(&self) -> Self {
-        let mut child = Self::new(Arc::clone(self.scope()));
+        let mut child = Self::new(self.scope());
         let (own, inner) = (child.inner_mut(), self.inner());
         own.deadline = inner.deadline.map(Deadline::inherited);
         own.metadata = inner.metadata.forwarded();
@@ -211,9 +242,10 @@ impl Context {
         self.inner_mut().metadata = metadata;
     }
 
-    /// Says who calls whom.
-    pub fn set_names(&mut self, names: Names) {
-        self.inner_mut().names = names;
+    /// Says who calls whom, by the names that services have among each other.
+    pub fn set_names(&mut self, caller: impl AsRef<[u8]>, callee: impl AsRef<[u8]>) {
+        let names = &mut self.inner_mut().names;
+        names.set(caller.as_ref(), callee.as_ref());
     }
 
     /// Sets the marks.
@@ -336,10 +368,9 @@ impl Drop for Context {
 impl Inner {
     /// Lets go of all that a call held; what costs nothing to hold is written over by the next.
     fn reset(&mut self) {
-        self.scope = None;
         self.deadline = None;
         self.metadata.clear();
-        self.names = Names::default();
+        self.names.clear();
         self.marks = Marks::default();
         *self
             .trailer
@@ -351,7 +382,7 @@ impl Inner {
 impl Clone for Context {
     /// The same call once more, as a retry makes it; what would go back beside the reply is not copied.
     fn clone(&self) -> Self {
-        let mut clone = Self::new(Arc::clone(self.scope()));
+        let mut clone = Self::new(self.scope());
         let (own, inner) = (clone.inner_mut(), self.inner());
         own.deadline = inner.deadline;
         own.metadata = inner.metadata.clone();
@@ -378,10 +409,29 @@ mod tests {
 
     #[test]
     fn names_that_are_not_text_or_not_there_are_empty() {
-        let names = Names::new("a.caller", "a.callee");
-        assert_eq!((names.caller(), names.callee()), ("a.caller", "a.callee"));
-        let names = Names::within(Bytes::from_static(b"ab\xff"), 0..3, 2..9);
-        assert_eq!((names.caller(), names.callee()), ("", ""));
+        let mut cx = Context::background();
+        assert_eq!((cx.caller(), cx.callee()), ("", ""));
+        cx.set_names("a.caller", "a.callee");
+        assert_eq!((cx.caller(), cx.callee()), ("a.caller", "a.callee"));
+        cx.set_names(b"ab\xff", b"c");
+        assert_eq!((cx.caller(), cx.callee()), ("", "c"));
+    }
+
+    #[test]
+    fn a_context_begins_empty_whatever_the_one_before_it_held() {
+        let scope = Arc::new(Scope::new(Clock::system(), None, None));
+        let mut cx = Context::new(&scope);
+        cx.set_names("x".repeat(1000), "y");
+        cx.metadata_mut().insert("key", "value");
+        cx.reply_metadata("key", "value");
+        cx.narrow(Deadline::new(cx.now(), Cause::Own));
+        drop(cx);
+        let cx = Context::new(&scope);
+        assert!(cx.metadata().is_empty() && cx.deadline().is_none());
+        assert_eq!((cx.caller(), cx.callee()), ("", ""));
+        assert!(cx.into_trailer().is_none());
+        let other = Arc::new(Scope::new(Clock::system(), None, None));
+        assert!(Arc::ptr_eq(Context::new(&other).scope(), &other));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub trait Filter: Send + Sync + 'static {
     }
 
     /// The service that `service` becomes behind this filter.
-    fn around<S: Service>(self, service: S) -> Filtered<Self, S>
+    fn around<S: Service + 'static>(self, service: S) -> impl Service + 'static
     where
         Self: Sized,
     {
@@ -82,6 +82,10 @@ impl Filter for Open {
     ) -> impl Future<Output = Result<Response, Status>> + Send {
         next.call(request)
     }
+
+    fn around<S: Service + 'static>(self, service: S) -> impl Service + 'static {
+        service
+    }
 }
 
 /// Two filters, one inside the other. Made by [`Filter::then`].
@@ -103,11 +107,16 @@ impl<O: Filter, I: Filter> Filter for Then<O, I> {
             )
             .await
     }
+
+    /// Each filter around what is inside of it: so no future but their own stands between them, and a request is moved
+    /// once for each filter (`benches/benches/micro.rs`, `filters`).
+    fn around<S: Service + 'static>(self, service: S) -> impl Service + 'static {
+        self.outer.around(self.inner.around(service))
+    }
 }
 
-/// A service behind a filter. Made by [`Filter::around`].
-#[derive(Debug, Clone, Copy)]
-pub struct Filtered<F, S> {
+/// A service behind a filter.
+struct Filtered<F, S> {
     filter: F,
     service: S,
 }

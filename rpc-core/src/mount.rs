@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::filter::Filtered;
 use crate::{Executor, Filter, Service, ServiceDescriptor};
 
 /// Where the handlers of a service run.
@@ -107,7 +106,10 @@ impl<S: Service> Mount<S> {
     }
 
     /// Puts a filter before this service only, inside of the server's filters.
-    pub fn filter<F: Filter>(self, filter: F) -> Mount<Filtered<F, S>> {
+    pub fn filter<F: Filter>(self, filter: F) -> Mount<impl Service + 'static>
+    where
+        S: 'static,
+    {
         Mount {
             service: filter.around(self.service),
             options: self.options,

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use rpc_codec::ProtocolError;
-use rpc_codec::connection::Connection;
+use rpc_codec::connection::{Connection, Input};
 
-use crate::buffer::{ReadBuffer, Tail};
+use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
 use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Origin};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
@@ -184,8 +183,9 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
     }
 
-    /// Reads once from a connection, and delivers what came.
+    /// Reads once from a connection, and delivers what came. What came before and waited for its turn is delivered first.
     fn read(&mut self, key: Key) {
+        let now = self.io.now();
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
@@ -198,25 +198,24 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if link.finishing.is_some() {
             return;
         }
+        if link.tail.is_unseen() {
+            return self.deliver_kept(key);
+        }
         if !link.machine.wants_input(link.output.len()) {
             link.is_paused = true;
-            return self.deliver(key, BytesMut::new());
+            return self.settle(key);
         }
+        let (missing, expected) = (link.machine.bytes_missing(), link.expected as usize);
         match self
             .buffer
-            .fill(wire, &mut link.tail, link.machine.bytes_missing())
+            .fill(wire, &mut link.tail, missing, expected, now)
         {
             Ok(filled) => {
                 let goes_on = filled.read > 0 && (!filled.is_drained || link.is_hung_up);
                 if filled.read == 0 {
                     link.machine.handle_eof();
                 }
-                // While a large frame is not complete there is nothing to deliver, but its end.
-                if let Some(input) = filled.input {
-                    self.deliver(key, input);
-                } else if filled.read == 0 {
-                    self.deliver(key, BytesMut::new());
-                }
+                self.deliver_arrived(key, filled.arrived);
                 if goes_on {
                     self.readable(key, false);
                 }
@@ -226,54 +225,122 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
     }
 
-    /// Feeds a machine and hands its events to the driver.
-    fn deliver(&mut self, key: Key, mut input: BytesMut) {
+    /// Delivers what a read brought. The buffer is out of reach of everybody else meanwhile, so that events can be looked
+    /// at where they arrived.
+    fn deliver_arrived(&mut self, key: Key, arrived: Arrived) {
         let now = self.io.now();
-        let mut budget = EVENTS_PER_TURN;
-        loop {
-            let Some(machine) = self.io.machine(key) else {
-                return;
-            };
-            let before = input.len();
-            let outcome = machine.handle_input(&mut input, now);
-            let has_taken = input.len() < before;
-            self.deliver_events(key, &mut budget);
-            if let Err(error) = outcome {
-                self.finish_for(key, CloseReason::Protocol(error));
-                break;
+        match arrived {
+            Arrived::Nothing => {}
+            Arrived::Shared(length) => {
+                let buffer = std::mem::take(&mut self.buffer);
+                let input = Input::borrowed(buffer.shared(length), now);
+                let (rest, is_unseen) = self.deliver(key, input);
+                if let Some(link) = self.io.links.get_mut(key)
+                    && !rest.is_empty()
+                {
+                    link.tail.keep(rest, now, is_unseen);
+                }
+                self.buffer = buffer;
             }
-            if !has_taken || budget == 0 {
-                break;
+            Arrived::Own(buffer, filled) => {
+                let (rest, is_unseen) = self.deliver(key, Input::owned(&buffer, filled, now));
+                let left = rest.len();
+                let Some(link) = self.io.links.get_mut(key) else {
+                    return self.buffer.recycle(buffer);
+                };
+                let unused = if left == filled && !is_unseen {
+                    link.tail.adopt(buffer, filled, now).err()
+                } else {
+                    if left > 0 {
+                        link.tail.keep(rest, now, is_unseen);
+                    }
+                    Some(buffer)
+                };
+                if let Some(buffer) = unused {
+                    self.buffer.recycle(buffer);
+                }
             }
-        }
-        self.keep_rest(key, &input);
-        if budget == 0 {
-            self.readable(key, false);
-        } else if let Some(link) = self.io.links.get_mut(key) {
-            // Frames that are held back come with no further event of the socket: answers must make them go on.
-            link.is_paused |= !link.machine.wants_input(link.output.len());
         }
         self.settle(key);
     }
 
-    fn deliver_events(&mut self, key: Key, budget: &mut usize) {
-        while *budget > 0 {
-            let Some(event) = self.io.machine(key).and_then(Connection::poll_event) else {
-                return;
-            };
-            *budget -= 1;
-            self.driver.event(key, event, &mut self.io);
-        }
-    }
-
-    /// Keeps the beginning of a frame for the next read.
-    fn keep_rest(&mut self, key: Key, rest: &BytesMut) {
-        let Some(link) = self.io.links.get_mut(key) else {
+    /// Delivers what waited for its turn, before more is read.
+    fn deliver_kept(&mut self, key: Key) {
+        let now = self.io.now();
+        let kept = self.io.links.get_mut(key).and_then(|link| link.tail.take());
+        let Some(kept) = kept else {
             return;
         };
-        if link.finishing.is_none() && !rest.is_empty() {
-            link.tail.keep(rest);
+        let (rest, is_unseen) = self.deliver(key, kept.input(now));
+        let left = rest.len();
+        if let Some(link) = self.io.links.get_mut(key) {
+            link.tail.put_back(kept, left, is_unseen);
         }
+        if !is_unseen {
+            // The socket may have more, and does not say so twice.
+            self.readable(key, false);
+        }
+        self.settle(key);
+    }
+
+    /// Hands what happened to the driver, and returns what was left, and whether there may be whole frames in that.
+    fn deliver<'a>(&mut self, key: Key, mut input: Input<'a>) -> (&'a [u8], bool) {
+        let now = self.io.now();
+        let mut largest = 0;
+        let mut budget = EVENTS_PER_TURN;
+        let outcome = loop {
+            let before = input.rest().len();
+            let Some(link) = self.io.links.get_mut(key) else {
+                return (&[], false);
+            };
+            match link.machine.next_event(&mut input, &mut self.io.shelf, now) {
+                Ok(Some(event)) => self.driver.event(key, event, &mut self.io),
+                Ok(None) => break Ok(false),
+                Err(error) => break Err(error),
+            }
+            largest = largest.max(before - input.rest().len());
+            budget -= 1;
+            if budget == 0 {
+                break Ok(!input.rest().is_empty());
+            }
+        };
+        self.after_delivery(key, largest, outcome)
+            .map_or((&[], false), |is_unseen| (input.rest(), is_unseen))
+    }
+
+    /// Whether what is left is to be kept, and if so, whether there may be whole frames in it.
+    fn after_delivery(
+        &mut self,
+        key: Key,
+        largest: usize,
+        outcome: Result<bool, ProtocolError>,
+    ) -> Option<bool> {
+        let was_interrupted = match outcome {
+            Ok(was_interrupted) => was_interrupted,
+            Err(error) => {
+                self.finish_for(key, CloseReason::Protocol(error));
+                return None;
+            }
+        };
+        let link = self.io.links.get_mut(key)?;
+        if largest > 0 {
+            let is_large = largest > LARGE;
+            link.expected = if is_large {
+                u32::try_from(largest).unwrap_or(0)
+            } else {
+                0
+            };
+        }
+        if link.finishing.is_some() {
+            return None;
+        }
+        if was_interrupted {
+            self.readable(key, false);
+            return Some(true);
+        }
+        // Frames that are held back come with no further event of the socket: answers must make them go on.
+        link.is_paused |= !link.machine.wants_input(link.output.len());
+        Some(link.machine.holds_back())
     }
 
     /// Writes what a connection has, ends it if it is time, and sets its timer.
@@ -365,7 +432,8 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        if link.finishing.is_none() && link.machine.is_finished() {
+        let is_finished = link.machine.is_finished() && !link.tail.is_unseen();
+        if link.finishing.is_none() && is_finished {
             link.finishing = Some(CloseReason::Peer);
         }
         let is_written = link.output.is_empty();
@@ -376,20 +444,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if link.is_paused && link.machine.wants_input(link.output.len()) {
             link.is_paused = false;
             self.readable(key, false);
-        } else if link.is_paused && link.finishing.is_none() {
-            self.resume_events(key);
+        } else if link.is_paused && link.finishing.is_none() && is_held_back_no_more(link) {
+            // Answers have made room for frames that came long ago.
+            self.readable(key, false);
         }
         if is_written {
             self.io.recycle(key);
-        }
-    }
-
-    /// Frames that were held back may be delivered now that answers have made room.
-    fn resume_events(&mut self, key: Key) {
-        let mut budget = 1;
-        self.deliver_events(key, &mut budget);
-        if budget == 0 {
-            self.readable(key, false);
         }
     }
 
@@ -419,7 +479,10 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         let reason = link.finishing.unwrap_or(CloseReason::Finished);
-        match self.buffer.fill(wire, &mut Tail::default(), 0) {
+        match self
+            .buffer
+            .fill(wire, &mut Tail::default(), 0, 0, self.io.now())
+        {
             Ok(filled) if filled.read > 0 => self.readable(key, false),
             Err(error) if is_transient(&error) => {}
             _ => self.remove(key, reason),
@@ -486,6 +549,10 @@ impl<D: Driver, W: Wire> Engine<D, W> {
 
 /// The least time between two looks at a connection.
 const TIMER_PAUSE: Duration = Duration::from_millis(100);
+
+fn is_held_back_no_more<M: Connection>(link: &Link<M>) -> bool {
+    link.tail.is_unseen() && link.machine.has_room()
+}
 
 /// When a peer that takes nothing of what it asked for has had its time.
 fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {

@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
-use rpc_codec::connection::Connection;
+use rpc_codec::connection::{Connection, Shelf};
 use rpc_codec::{ProtocolError, WriteQueue};
 use rpc_core::Timer;
 use rpc_core::time::Alarm;
@@ -38,7 +37,12 @@ pub trait Driver: Send + Sized + 'static {
     fn opened(&mut self, key: Key, origin: Origin, io: &mut IoOf<Self>);
 
     /// Something happened on a connection.
-    fn event(&mut self, key: Key, event: <Self::Machine as Connection>::Event, io: &mut IoOf<Self>);
+    fn event(
+        &mut self,
+        key: Key,
+        event: <Self::Machine as Connection>::Event<'_>,
+        io: &mut IoOf<Self>,
+    );
 
     /// Another thread sent something.
     fn mail(&mut self, mail: Self::Mail, io: &mut IoOf<Self>);
@@ -152,7 +156,8 @@ pub struct Io<M, T> {
     pub(crate) dirty: Vec<Key>,
     pub(crate) actions: Vec<Action>,
     pub(crate) timer: Arc<dyn Timer>,
-    spares: Vec<BytesMut>,
+    pub(crate) shelf: Shelf,
+    spares: Vec<Vec<u8>>,
     now: Instant,
 }
 
@@ -175,6 +180,7 @@ impl<M: Connection, T> Io<M, T> {
             dirty: Vec::new(),
             actions: Vec::new(),
             timer,
+            shelf: Shelf::default(),
             spares: Vec::new(),
             now,
         }
@@ -211,7 +217,7 @@ impl<M: Connection, T> Io<M, T> {
             let spare = self
                 .spares
                 .pop()
-                .unwrap_or_else(|| BytesMut::with_capacity(WRITE_BUFFER));
+                .unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER));
             link.output.lend(spare);
         }
         Some((&mut link.machine, &mut link.output))
@@ -227,6 +233,11 @@ impl<M: Connection, T> Io<M, T> {
     /// The machine of a connection.
     pub fn machine(&mut self, key: Key) -> Option<&mut M> {
         self.links.get_mut(key).map(|link| &mut link.machine)
+    }
+
+    /// Where pieces of what arrived are put that outlive the event.
+    pub fn shelf(&mut self) -> &mut Shelf {
+        &mut self.shelf
     }
 
     /// Bytes that wait to be written on a connection.

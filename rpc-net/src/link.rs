@@ -28,8 +28,10 @@ use crate::timer::TimerKey;
 pub(crate) struct Link<M> {
     pub(crate) machine: M,
     pub(crate) peer: SocketAddr,
-    /// What has arrived of the next frame.
+    /// What has arrived and was not taken.
     pub(crate) tail: Tail,
+    /// Length of the last frame, if it was a large one: the next one may be like it.
+    pub(crate) expected: u32,
     pub(crate) output: WriteQueue,
     /// Why the connection is about to end. It reads nothing more.
     pub(crate) finishing: Option<CloseReason>,
@@ -57,6 +59,7 @@ impl<M> Link<M> {
             machine,
             peer,
             tail: Tail::default(),
+            expected: 0,
             output: WriteQueue::new(),
             finishing: None,
             lingering_until: None,

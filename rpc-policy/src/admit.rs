@@ -57,9 +57,8 @@ impl<T: Admit + ?Sized> Admit for Box<T> {
 pub struct Arrival<'a> {
     /// Which method is called.
     pub method: &'static MethodDescriptor,
-    /// How the caller calls itself; empty if it does not. The caller chose it, so it proves nothing, and nothing may be
-    /// kept for each value that is seen.
-    pub caller: &'a str,
+    /// How the caller calls itself, see [`Arrival::caller`]; it need not be text.
+    pub caller_bytes: &'a [u8],
     /// The length of the body as it arrived, still compressed if it is.
     pub body_bytes: usize,
     /// The calls that the server has taken and not yet answered, without this one.
@@ -68,16 +67,22 @@ pub struct Arrival<'a> {
     pub deadline: Option<Deadline>,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
     /// The arrival of a call of `method` of which nothing else is known yet.
     pub fn new(method: &'static MethodDescriptor) -> Self {
         Self {
             method,
-            caller: "",
+            caller_bytes: b"",
             body_bytes: 0,
             calls_in_flight: 0,
             deadline: None,
         }
+    }
+
+    /// How the caller calls itself; empty if it does not, or not in text. The caller chose it, so it proves nothing, and
+    /// nothing may be kept for each value that is seen.
+    pub fn caller(&self) -> &'a str {
+        std::str::from_utf8(self.caller_bytes).unwrap_or_default()
     }
 }
 

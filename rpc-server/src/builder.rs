@@ -37,7 +37,7 @@ use crate::{Config, Pool, Router, ServeError, Server};
 /// ```
 #[must_use = "call `bind`"]
 pub struct ServerBuilder<F = Open, Stage = Filters> {
-    filters: Arc<F>,
+    filters: F,
     config: Config,
     router: Router,
     admit: Guards,
@@ -61,7 +61,7 @@ impl Server {
     /// A server without services.
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
-            filters: Arc::new(Open),
+            filters: Open,
             config: Config::default(),
             router: Router::new(),
             admit: Guards::new(),
@@ -75,19 +75,19 @@ impl Server {
     }
 }
 
-impl<F: Filter> ServerBuilder<F, Filters> {
+impl<F: Filter + Clone> ServerBuilder<F, Filters> {
     /// Puts a filter before all services, inside of the filters that are there.
-    pub fn filter<G: Filter>(self, filter: G) -> ServerBuilder<Then<Arc<F>, G>, Filters> {
-        let filters = Arc::new(Arc::clone(&self.filters).then(filter));
+    pub fn filter<G: Filter>(self, filter: G) -> ServerBuilder<Then<F, Arc<G>>, Filters> {
+        let filters = self.filters.clone().then(Arc::new(filter));
         self.into_stage(filters)
     }
 }
 
-impl<F: Filter, Stage> ServerBuilder<F, Stage> {
+impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
     /// Serves a service.
     pub fn service<S: Service + 'static>(mut self, mount: Mount<S>) -> ServerBuilder<F, Services> {
-        self.router = self.router.mount_behind(Arc::clone(&self.filters), mount);
-        let filters = Arc::clone(&self.filters);
+        self.router = self.router.mount_behind(self.filters.clone(), mount);
+        let filters = self.filters.clone();
         self.into_stage(filters)
     }
 
@@ -216,7 +216,7 @@ impl<F: Filter, Stage> ServerBuilder<F, Stage> {
     }
 
     /// The same builder with these filters, in another stage.
-    fn into_stage<G, Next>(self, filters: Arc<G>) -> ServerBuilder<G, Next> {
+    fn into_stage<G, Next>(self, filters: G) -> ServerBuilder<G, Next> {
         ServerBuilder {
             filters,
             config: self.config,
@@ -269,7 +269,7 @@ impl From<Router> for ServerBuilder<Open, Services> {
     fn from(router: Router) -> Self {
         let mut builder = Server::builder();
         builder.router = router;
-        builder.into_stage(Arc::new(Open))
+        builder.into_stage(Open)
     }
 }
 

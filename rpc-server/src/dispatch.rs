@@ -2,13 +2,11 @@
 //!
 //! Here is the one place where the types of services are erased. What stands behind it – filters, unpacking, decoding,
 //! the handler – is one future: on a pool it becomes one allocation together with its task, in place it is kept in a
-//! slot that the loop uses again for the next request.
+//! slot that the loop uses again for the next request of the same service.
 
-use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -21,42 +19,25 @@ use rpc_core::{
 };
 use rpc_net::Post;
 
+use crate::attempt::{Attempt, Outcome, contained};
 use crate::calls::CallKey;
 use crate::driver::Mail;
 use crate::router::UnpackedMax;
-
-/// What a request became.
-pub(crate) type Outcome = Result<Response, Status>;
 
 /// A mounted service, its type erased.
 pub(crate) trait Hosted: fmt::Debug + Send + Sync {
     /// The same service, counted by itself.
     fn for_loop(&self) -> Arc<dyn Hosted>;
 
+    /// The same service, to be served in place.
+    fn in_place(&self) -> Box<dyn InPlace>;
+
     /// Serves a request as a job.
     fn job(self: Arc<Self>, request: Request, ticket: Ticket) -> (Job, JobHandle);
-
-    /// Serves a request in place, if its handler does not have to wait; otherwise the rest of it becomes a job.
-    /// `slot` keeps the memory of one request for the next.
-    fn inline(
-        self: Arc<Self>,
-        request: Request,
-        slot: &mut Slot,
-        ticket: &dyn Fn() -> Ticket,
-    ) -> Inline;
 
     /// Serves a request wherever the caller polls.
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>>;
 }
-
-/// What became of a request that was served in place.
-pub(crate) enum Inline {
-    Done(Outcome),
-    Waits(Job, JobHandle),
-}
-
-/// Memory for the future of one request, kept from one to the next. Its type is that of the service it was used for.
-pub(crate) type Slot = Option<Box<dyn Any + Send>>;
 
 /// A service behind its filters; the request is unpacked between the two, so a filter may refuse it before that work
 /// is done.
@@ -65,9 +46,11 @@ pub(crate) fn hosted<F: Filter, S: Service + 'static>(
     service: S,
     max: UnpackedMax,
 ) -> Arc<dyn Hosted> {
-    Arc::new(Host {
-        service: Arc::new(filter.around(Unpacked { service, max })),
-    })
+    host(Arc::new(filter.around(Unpacked { service, max })))
+}
+
+fn host<S: Service + 'static>(service: Arc<S>) -> Arc<dyn Hosted> {
+    Arc::new(Host { service })
 }
 
 struct Host<S> {
@@ -76,8 +59,18 @@ struct Host<S> {
 
 impl<S: Service + 'static> Hosted for Host<S> {
     fn for_loop(&self) -> Arc<dyn Hosted> {
-        Arc::new(Self {
+        host(Arc::clone(&self.service))
+    }
+
+    fn in_place(&self) -> Box<dyn InPlace> {
+        Box::new(Slot {
             service: Arc::clone(&self.service),
+            spare: None,
+            begin: |service: Arc<S>, request| async move {
+                let outcome = contained(&*service, request).await;
+                (service, outcome)
+            },
+            kept: None,
         })
     }
 
@@ -91,19 +84,6 @@ impl<S: Service + 'static> Hosted for Host<S> {
             ticket.finish(outcome);
         };
         executor.job(future)
-    }
-
-    fn inline(
-        self: Arc<Self>,
-        request: Request,
-        slot: &mut Slot,
-        ticket: &dyn Fn() -> Ticket,
-    ) -> Inline {
-        poll_in_slot(
-            slot,
-            async move { serve(&*self.service, request).await },
-            ticket,
-        )
     }
 
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
@@ -134,27 +114,12 @@ impl Ticket {
     }
 }
 
-/// Runs a request through its service, contains what panics, and packs the response as the request was packed.
+/// Runs a request through its service, and packs the response as the request was packed.
 async fn serve<S: Service>(service: &S, request: Request) -> Outcome {
-    let method = request.method();
     let compression = request.compression();
-    let mut call = pin!(async { service.call(request).await });
-    let contained = poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
-            Err(_) => Poll::Ready(None),
-        },
-    );
-    let Some(outcome) = contained.await else {
-        tracing::error!(method = method.path, "a handler or filter panicked");
-        return Err(Status::new(Code::Internal, PANICKED));
-    };
+    let outcome = contained(service, request).await;
     outcome.map(|response| pack(response, compression))
 }
-
-/// What the caller of a handler that panicked is told. What it panicked with stays here.
-pub(crate) const PANICKED: &str = "the handler panicked";
 
 /// Responses below this size are not worth packing.
 const PACK_MIN: usize = 1024;
@@ -178,19 +143,27 @@ struct Unpacked<S> {
 }
 
 impl<S: Service> Service for Unpacked<S> {
-    async fn call(&self, mut request: Request) -> Outcome {
-        if request.compression() != Compression::None {
-            let unpacked =
-                compress::decompress(request.compression(), request.body(), self.max.get());
-            *request.body_mut() = unpacked.map_err(|error| {
-                Status::new(
-                    Code::Malformed,
-                    format!("the body of the request cannot be unpacked: {error}"),
-                )
-            })?;
-            request.set_compression(Compression::None);
-        }
-        self.service.call(request).await
+    fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send {
+        let unpacked = if request.compression() == Compression::None {
+            Ok(request)
+        } else {
+            self.unpack(request)
+        };
+        Attempt::from(unpacked.map(|request| self.service.call(request)))
+    }
+}
+
+impl<S> Unpacked<S> {
+    fn unpack(&self, mut request: Request) -> Result<Request, Status> {
+        let unpacked = compress::decompress(request.compression(), request.body(), self.max.get());
+        *request.body_mut() = unpacked.map_err(|error| {
+            Status::new(
+                Code::Malformed,
+                format!("the body of the request cannot be unpacked: {error}"),
+            )
+        })?;
+        request.set_compression(Compression::None);
+        Ok(request)
     }
 }
 
@@ -229,32 +202,63 @@ pub(crate) fn timed_out(deadline: Deadline) -> Status {
     }
 }
 
-/// Polls a future once, in the memory that an earlier one of its type left.
-fn poll_in_slot<F>(slot: &mut Slot, future: F, ticket: &dyn Fn() -> Ticket) -> Inline
+/// A service whose handlers run on the thread of one loop.
+pub(crate) trait InPlace: Send {
+    /// Serves a request, if its handler does not have to wait; otherwise the rest of it becomes a job.
+    fn serve(&mut self, request: Request, ticket: &dyn Fn() -> Ticket) -> Inline;
+}
+
+/// What became of a request that was served in place.
+pub(crate) enum Inline {
+    Done(Outcome),
+    Waits(Job, JobHandle),
+}
+
+/// Memory for the future of one request, kept from one to the next.
+struct Slot<S, B, F> {
+    service: Arc<S>,
+    /// A use of the service that the last request gave back: taking it costs less than to count one more.
+    spare: Option<Arc<S>>,
+    begin: B,
+    kept: Option<Pin<Box<Option<F>>>>,
+}
+
+impl<S, B, F> InPlace for Slot<S, B, F>
 where
-    F: Future<Output = Outcome> + Send + 'static,
+    S: Service + 'static,
+    B: Fn(Arc<S>, Request) -> F + Send,
+    F: Future<Output = (Arc<S>, Outcome)> + Send + 'static,
 {
-    type Kept<F> = Pin<Box<Option<F>>>;
-    let kept = slot.take().and_then(|kept| kept.downcast::<Kept<F>>().ok());
-    let mut kept: Box<Kept<F>> = kept.unwrap_or_else(|| Box::new(Box::pin(None)));
-    (*kept).as_mut().set(Some(future));
-    // Whoever has to wait is polled again at once by the job, with a waker that counts.
-    let mut cx = TaskContext::from_waker(Waker::noop());
-    let polled = (*kept)
-        .as_mut()
-        .as_pin_mut()
-        .expect("set above")
-        .poll(&mut cx);
-    if let Poll::Ready(outcome) = polled {
-        (*kept).as_mut().set(None);
-        *slot = Some(kept);
-        return Inline::Done(outcome);
+    fn serve(&mut self, request: Request, ticket: &dyn Fn() -> Ticket) -> Inline {
+        let spare = self.spare.take();
+        let service = spare.unwrap_or_else(|| Arc::clone(&self.service));
+        let mut kept = self.kept.take().unwrap_or_else(|| Box::pin(None));
+        kept.set(Some((self.begin)(service, request)));
+        // Whoever has to wait is polled again at once by the job, with a waker that counts.
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let Poll::Ready((service, outcome)) = poll(&mut kept, &mut cx) else {
+            return wait(kept, ticket());
+        };
+        kept.set(None);
+        self.kept = Some(kept);
+        self.spare = Some(service);
+        Inline::Done(outcome)
     }
-    let ticket = ticket();
+}
+
+fn poll<F: Future>(kept: &mut Pin<Box<Option<F>>>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+    let future = kept.as_mut().as_pin_mut();
+    future.expect("set before it is polled").poll(cx)
+}
+
+/// Makes a job of what is left of a request.
+fn wait<S, F>(mut kept: Pin<Box<Option<F>>>, ticket: Ticket) -> Inline
+where
+    F: Future<Output = (S, Outcome)> + Send + 'static,
+{
     let executor = ticket.executor.clone();
     let rest = async move {
-        let outcome =
-            poll_fn(|cx| (*kept).as_mut().as_pin_mut().expect("set above").poll(cx)).await;
+        let (_, outcome) = poll_fn(|cx| poll(&mut kept, cx)).await;
         ticket.finish(outcome);
     };
     let (job, handle) = executor.job(rest);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rpc_core::{Code, Status};
 use rpc_net::{End, IoOf};
 
+use crate::desk::Desk;
 use crate::driver::{Alarm, Due, ServerDriver};
 
 /// How far a server has gone in leaving.
@@ -48,13 +49,13 @@ impl Phase {
     }
 }
 
-impl ServerDriver {
+impl Desk {
     /// Begins to leave. Beginning twice changes nothing.
     pub(crate) fn begin_draining(
         &mut self,
         close_wait: Duration,
         grace: Duration,
-        io: &mut IoOf<Self>,
+        io: &mut IoOf<ServerDriver>,
     ) {
         if self.phase != Phase::Serving {
             return;
@@ -66,7 +67,7 @@ impl ServerDriver {
     }
 
     /// Accepts nothing more.
-    pub(crate) fn stop_accepting(&mut self, io: &mut IoOf<Self>) {
+    pub(crate) fn stop_accepting(&mut self, io: &mut IoOf<ServerDriver>) {
         if self.phase == Phase::CloseWait {
             self.phase = Phase::Draining;
             io.stop_listening();
@@ -75,7 +76,7 @@ impl ServerDriver {
     }
 
     /// Ends connections on which nothing has happened for a while.
-    pub(crate) fn sweep(&mut self, io: &mut IoOf<Self>) {
+    pub(crate) fn sweep(&mut self, io: &mut IoOf<ServerDriver>) {
         if self.phase != Phase::Draining {
             return;
         }
@@ -92,7 +93,7 @@ impl ServerDriver {
     }
 
     /// The grace time is over: answers what still runs with an error, then ends every connection.
-    pub(crate) fn cut(&mut self, io: &mut IoOf<Self>) {
+    pub(crate) fn cut(&mut self, io: &mut IoOf<ServerDriver>) {
         if matches!(self.phase, Phase::Cut | Phase::Ended) {
             return;
         }

@@ -15,8 +15,10 @@
 //! * [`builder`] – what a server serves, and how: [`Server::builder`]
 //! * [`server`] – [`Server`], bound, and [`Running`], the threads that serve
 //! * [`router`] – [`Router`]: from a path to its service
+//! * [`driver`] – the answering end of one event loop: what is told to it
+//! * `desk` – where its requests are served: admission, deadlines and answers
 //! * `dispatch` – from a request to a running handler, in place or as a job
-//! * [`driver`] – the answering end of one event loop: deadlines and answers
+//! * `attempt` – futures that contain what handlers do
 //! * `drain` – how a server leaves, phase by phase
 //! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
@@ -24,9 +26,11 @@
 //! * [`config`] – [`Config`]: settings and their defaults
 //! * [`error`] – [`ServeError`]: what keeps a server from serving
 
+mod attempt;
 pub mod builder;
 mod calls;
 pub mod config;
+mod desk;
 mod dispatch;
 mod drain;
 pub mod driver;

@@ -16,14 +16,15 @@ use rpc_core::{
 };
 
 use crate::ServeError;
-use crate::dispatch::{Hosted, hosted, timed_out};
+use crate::dispatch::{Hosted, InPlace, hosted, timed_out};
 
 /// Finds the service that a path belongs to. It is a service itself: a test calls it without any port through
 /// `rpc_testing::Loopback`.
 #[derive(Debug, Default)]
 pub struct Router {
     routes: HashMap<&'static [u8], Route, foldhash::fast::RandomState>,
-    services: usize,
+    /// By their place in the order in which they were mounted.
+    services: Vec<Arc<dyn Hosted>>,
     /// What bodies may grow to when they are unpacked. Known when the server is bound, after services are mounted.
     unpacked_max: UnpackedMax,
     mistake: Option<Mistake>,
@@ -89,7 +90,7 @@ impl Router {
         let (service, options) = mount.into_parts();
         let service = hosted(filter, service, self.unpacked_max.clone());
         self.add(&options, &service);
-        self.services += 1;
+        self.services.push(service);
         self
     }
 
@@ -110,25 +111,35 @@ impl Router {
 
     /// How many services are mounted.
     pub fn services(&self) -> usize {
-        self.services
+        self.services.len()
     }
 
     /// The same routes for one event loop. Each request counts a user of its service for a moment; loops that counted on the
     /// same number would fight for its cache line.
     pub(crate) fn for_loop(&self) -> Self {
-        let mut own: Vec<Option<Arc<dyn Hosted>>> = vec![None; self.services];
+        let services: Vec<_> = self
+            .services
+            .iter()
+            .map(|service| service.for_loop())
+            .collect();
         let mut routes = self.routes.clone();
         for route in routes.values_mut() {
-            if let Some(place) = own.get_mut(route.place) {
-                route.service = Arc::clone(place.get_or_insert_with(|| route.service.for_loop()));
+            if let Some(own) = services.get(route.place) {
+                route.service = Arc::clone(own);
             }
         }
         Self {
             routes,
-            services: self.services,
+            services,
             unpacked_max: self.unpacked_max.clone(),
             mistake: None,
         }
+    }
+
+    /// Each service, to be served in place, by [`Route::place`].
+    pub(crate) fn in_place(&self) -> Vec<Box<dyn InPlace>> {
+        let services = self.services.iter();
+        services.map(|service| service.in_place()).collect()
     }
 
     pub(crate) fn set_unpacked_max(&self, bytes: usize) {
@@ -154,7 +165,7 @@ impl Router {
             let route = Route {
                 method,
                 service: Arc::clone(service),
-                place: self.services,
+                place: self.services.len(),
                 dispatch: dispatch.unwrap_or(&options.dispatch).clone(),
                 service_timeout: options.timeout,
                 method_timeout: chosen(&options.method_timeouts, method).copied(),

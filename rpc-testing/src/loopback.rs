@@ -147,7 +147,7 @@ impl fmt::Debug for Loopback {
 /// The request as the other end sees it: what is left of the time is its caller's, and nothing is packed.
 fn arrived(mut request: Request) -> Request {
     let sent = request.context();
-    let mut context = Context::new(Arc::clone(sent.scope()));
+    let mut context = Context::new(sent.scope());
     context.set_metadata(sent.metadata().clone());
     context.set_marks(sent.marks());
     if let Some(deadline) = sent.deadline() {

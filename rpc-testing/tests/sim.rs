@@ -334,7 +334,7 @@ fn r8_inherited_time_is_102_and_own_time_is_101() {
     let mut sim = Sim::seeded(10);
     let server = sim.server(Router::new().mount(sleepy(ms(10_000))));
     let desk = DeskClient::new(sim.client(server));
-    let mut cx = Context::new(Arc::new(Scope::new(sim.clock().clone(), None, None)));
+    let mut cx = Context::new(&Arc::new(Scope::new(sim.clock().clone(), None, None)));
     cx.narrow(Deadline::new(sim.now() + ms(50), Cause::Own));
     let inherited = sim.start(desk.ask(note("")).within(&cx).timeout(ms(1_000)));
     let own = sim.start(desk.ask(note("")).within(&cx).timeout(ms(20)));
@@ -350,7 +350,7 @@ fn r8_nothing_is_sent_when_nothing_is_left() {
     let mut sim = Sim::seeded(11);
     let server = sim.server(Router::new().mount(echo()));
     let desk = DeskClient::new(sim.client(server));
-    let mut cx = Context::new(Arc::new(Scope::new(sim.clock().clone(), None, None)));
+    let mut cx = Context::new(&Arc::new(Scope::new(sim.clock().clone(), None, None)));
     cx.narrow(Deadline::new(sim.now(), Cause::Own));
     let inherited = sim.start(desk.ask(note("")).within(&cx));
     assert_eq!(

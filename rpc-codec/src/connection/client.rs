@@ -13,11 +13,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use rpc_core::message::Exchange;
 use rpc_core::{Code, Compression, Metadata, Request, Response, Status};
 
 use super::framing::Framing;
+use super::input::{Frame, Input, Shelf};
 use super::server::total_len;
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
@@ -133,15 +133,23 @@ impl ClientConnection {
         self.unclaimed
     }
 
-    fn unary(&mut self, header: FrameHeader, frame: &Bytes) -> Option<Answer> {
-        let head_end = HEADER_BYTES + usize::from(header.head_len);
-        let head_bytes = frame.slice(HEADER_BYTES..head_end.min(frame.len()));
-        let head = match ResponseHead::decode(&head_bytes) {
+    fn unary(
+        &mut self,
+        header: FrameHeader,
+        frame: Frame<'_>,
+        shelf: &mut Shelf,
+    ) -> Option<Answer> {
+        let after_header = frame.bytes.get(HEADER_BYTES..).unwrap_or_default();
+        let (head_bytes, after_head) = after_header
+            .split_at_checked(usize::from(header.head_len))
+            .unwrap_or_default();
+        let head = match ResponseHead::decode(head_bytes) {
             Ok(head) => head,
             Err(error) => return self.unreadable(header, &error),
         };
         let metadata = if head.has_metadata {
-            Metadata::unread(head_bytes.clone(), ResponseHead::read_metadata)
+            let head = frame.keep(head_bytes, shelf);
+            Metadata::unread(head, ResponseHead::read_metadata)
         } else {
             Metadata::new()
         };
@@ -158,7 +166,7 @@ impl ClientConnection {
         };
         let result = match ret::from_wire(head.ret, head.func_ret, head.error_msg, &self.limits) {
             Some(status) => Err(status),
-            None => read_success(&head, frame, head_end, metadata),
+            None => read_success(&head, frame, after_head, metadata, shelf),
         };
         Some(Answer { token, result })
     }
@@ -178,11 +186,38 @@ impl ClientConnection {
 }
 
 impl Connection for ClientConnection {
-    type Event = Answer;
+    type Event<'a> = Answer;
 
-    fn handle_input(&mut self, input: &mut BytesMut, now: Instant) -> Result<(), ProtocolError> {
+    fn next_event(
+        &mut self,
+        input: &mut Input<'_>,
+        shelf: &mut Shelf,
+        now: Instant,
+    ) -> Result<Option<Answer>, ProtocolError> {
         self.active_at = now;
-        self.framing.take(input, &self.limits, now)
+        while let Some(header) = self.framing.peek(input, &self.limits, now)? {
+            let frame = self.framing.take(header, input);
+            match header.kind {
+                FrameKind::Unary => {
+                    let answer = self.unary(header, frame, shelf);
+                    if answer.is_some() {
+                        return Ok(answer);
+                    }
+                }
+                // We open no streams, so this is nobody's.
+                FrameKind::Stream => self.unclaimed += 1,
+            }
+        }
+        Ok(None)
+    }
+
+    fn holds_back(&self) -> bool {
+        false
+    }
+
+    /// Answers are always welcome.
+    fn has_room(&self) -> bool {
+        true
     }
 
     /// No answer can come any more.
@@ -207,21 +242,6 @@ impl Connection for ClientConnection {
         Ok(())
     }
 
-    fn poll_event(&mut self) -> Option<Answer> {
-        loop {
-            let (header, frame) = self.framing.next(&self.limits)?;
-            match header.kind {
-                FrameKind::Unary => {
-                    if let Some(answer) = self.unary(header, &frame) {
-                        return Some(answer);
-                    }
-                }
-                // We open no streams, so this is nobody's.
-                FrameKind::Stream => self.unclaimed += 1,
-            }
-        }
-    }
-
     fn poll_output(&mut self, _: &mut WriteQueue) -> usize {
         0
     }
@@ -234,7 +254,7 @@ impl Connection for ClientConnection {
     }
 
     fn wants_input(&self, _: usize) -> bool {
-        !self.framing.has_frames()
+        true
     }
 
     fn bytes_missing(&self) -> usize {
@@ -255,7 +275,7 @@ impl Connection for ClientConnection {
     }
 
     fn is_finished(&self) -> bool {
-        self.ended && !self.framing.has_frames()
+        self.ended
     }
 }
 
@@ -337,26 +357,27 @@ fn write_request(
 
 fn read_success(
     head: &ResponseHead<'_>,
-    frame: &Bytes,
-    body_start: usize,
+    frame: Frame<'_>,
+    after_head: &[u8],
     metadata: Metadata,
+    shelf: &mut Shelf,
 ) -> Result<Response, Status> {
-    let body_len = head
-        .body_len(frame.len().saturating_sub(body_start))
-        .map_err(|error| {
-            Status::new(
-                Code::ResponseMalformed,
-                format!("the response cannot be read: {error}"),
-            )
-        })?;
-    let body_end = body_start + body_len;
-    let mut response = Response::new(frame.slice(body_start..body_end));
+    let body_len = head.body_len(after_head.len()).map_err(|error| {
+        Status::new(
+            Code::ResponseMalformed,
+            format!("the response cannot be read: {error}"),
+        )
+    })?;
+    let (body, attachment) = after_head.split_at_checked(body_len).unwrap_or_default();
+    let mut response = Response::new(frame.keep(body, shelf));
     response.set_format(numbers::format(head.content_type));
     response.set_compression(numbers::compression(head.content_encoding));
-    if body_end < frame.len() {
-        response.set_attachment(frame.slice(body_end..));
+    if !attachment.is_empty() {
+        response.set_attachment(frame.keep(attachment, shelf));
     }
-    *response.metadata_mut() = metadata;
+    if head.has_metadata {
+        *response.metadata_mut() = metadata;
+    }
     Ok(response)
 }
 

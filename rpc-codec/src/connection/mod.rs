@@ -1,17 +1,23 @@
 //! Connections as values: they are told bytes and time, and answer with events and bytes.
 //!
 //! A machine owns no socket, no thread and no clock, so the event loop, the simulation and the fuzzers drive the very
-//! same one. All speak five verbs: `handle_` pushes in, `poll_` takes out.
+//! same one.
+//!
+//! # Layout
+//!
+//! * `input` – what has arrived: [`Input`], and the [`Shelf`] for pieces of it that are kept
+//! * `framing` – cuts frames, and watches how long one takes to arrive
+//! * `server`, `client` – the two ends
 
 mod client;
 mod framing;
+mod input;
 mod server;
 
 use std::time::Instant;
 
-use bytes::BytesMut;
-
 pub use client::{Answer, ClientConnection, RequestId, RequestIds};
+pub use input::{Input, Shelf};
 pub use server::{Inbound, ReplyTo, ServerConnection};
 
 use crate::{Limits, ProtocolError, WriteQueue};
@@ -21,19 +27,34 @@ use crate::{Limits, ProtocolError, WriteQueue};
 /// After that mark, a call without an answer on a connection that the server ended in order was not run.
 pub const DRAIN_MARK: &str = "trpc-rs-drain";
 
-/// One end of a connection, in five verbs.
+/// One end of a connection.
 pub trait Connection {
-    /// What happens on it.
-    type Event;
+    /// What happens on it, as long as the bytes that say so lie where they arrived.
+    type Event<'a>;
 
-    /// Takes complete frames from the front of `input` and leaves there what is not complete. While events wait to be
-    /// taken nothing is taken, so call it again once [`Connection::poll_event`] has returned `None`.
+    /// Takes frames off the front of `input` up to the next thing that happens, and returns that. `None` when nothing
+    /// more happens for now: what is left of `input` is not a whole frame, or has to wait
+    /// ([`Connection::holds_back`]). The owner keeps what is left and offers it again, in front of what arrives next.
+    ///
+    /// Pieces that an event keeps for longer than `input` lasts are put on `shelf`.
     ///
     /// # Errors
     ///
-    /// The stream of bytes cannot be trusted any more. All complete frames before the damage have been taken by then;
+    /// The stream of bytes cannot be trusted any more. All complete frames before the damage have come out by then;
     /// answer them, then close.
-    fn handle_input(&mut self, input: &mut BytesMut, now: Instant) -> Result<(), ProtocolError>;
+    fn next_event<'a>(
+        &mut self,
+        input: &mut Input<'a>,
+        shelf: &mut Shelf,
+        now: Instant,
+    ) -> Result<Option<Self::Event<'a>>, ProtocolError>;
+
+    /// Whether frames were left in the input because there was no room for what they ask. Offer them again once
+    /// [there is](Connection::has_room).
+    fn holds_back(&self) -> bool;
+
+    /// Whether the next frame may come out, however it is with reading on.
+    fn has_room(&self) -> bool;
 
     /// Says that the peer will send nothing more.
     fn handle_eof(&mut self);
@@ -44,9 +65,6 @@ pub trait Connection {
     ///
     /// A limit has been reached and the connection is to be closed.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
-
-    /// The next thing that happened.
-    fn poll_event(&mut self) -> Option<Self::Event>;
 
     /// Appends what the machine itself has to say to `output`. Returns how many bytes that was.
     fn poll_output(&mut self, output: &mut WriteQueue) -> usize;

@@ -8,15 +8,15 @@
 //!    └──── damage in the stream ──┴──▶ Err, after all complete frames were taken
 //! ```
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use rpc_core::message::Exchange;
-use rpc_core::{Code, Compression, Format, Marks, Metadata, Names, Response, Status};
+use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
 
 use super::framing::{Framing, Glitches};
+use super::input::{Frame, Input, Shelf};
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::head::{RequestHead, ResponseHead};
@@ -25,13 +25,6 @@ use crate::{Limits, ProtocolError, WriteQueue, numbers, ret, stream};
 
 /// What an item costs at least in the byte budget: the overhead of tiny ones is their real cost.
 const CHARGE_MIN: usize = 256;
-
-/// Frames up to this size may share a read buffer with others.
-const SHARED_MAX: usize = 64 * 1024;
-/// Frames up to this size are put on a shelf when they are taken out of it.
-const SHELVED_MAX: usize = 4 * 1024;
-/// What one slow call can keep at most, together with those that have long been answered.
-const SHELF: usize = 16 * 1024;
 
 /// The answering end of one connection.
 #[derive(Debug)]
@@ -48,6 +41,8 @@ pub struct ServerConnection {
     /// The last time the peer sent something or was answered.
     active_at: Instant,
     half_closed: bool,
+    /// Whether requests wait in the input for room.
+    holds_back: bool,
     /// Whether reading stopped for the byte budget; it goes on at the lower mark only.
     over_budget: bool,
 }
@@ -65,6 +60,7 @@ impl ServerConnection {
             bytes_in_flight: 0,
             active_at: now,
             half_closed: false,
+            holds_back: false,
             over_budget: false,
         }
     }
@@ -97,15 +93,11 @@ impl ServerConnection {
 
     /// Whether no call is under way, no frame has begun to arrive, and nothing happened since `since`.
     pub fn is_quiet_since(&self, since: Instant) -> bool {
-        self.in_flight == 0
-            && !self.framing.has_frames()
-            && !self.framing.has_partial()
-            && self.active_at <= since
+        self.is_idle() && self.active_at <= since
     }
 
-    fn has_room(&self) -> bool {
-        self.in_flight < self.limits.connection_calls_max
-            && (self.bytes_in_flight < self.limits.connection_bytes_max || self.in_flight == 0)
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && !self.holds_back && !self.framing.has_partial()
     }
 
     /// When the frame under way has taken too long, unless it is we who do not read it.
@@ -116,8 +108,13 @@ impl ServerConnection {
         self.framing.too_slow_at(&self.limits)
     }
 
-    fn unary(&mut self, header: FrameHeader, frame: Bytes) -> Option<Inbound> {
-        let arrived_at = self.framing.complete_at(self.active_at);
+    #[inline]
+    fn unary<'a>(
+        &mut self,
+        header: FrameHeader,
+        frame: Frame<'a>,
+        arrived_at: Instant,
+    ) -> Option<Inbound<'a>> {
         match Inbound::read(header, frame, arrived_at) {
             Ok(inbound) => {
                 self.in_flight += 1;
@@ -148,14 +145,46 @@ impl ServerConnection {
 }
 
 impl Connection for ServerConnection {
-    type Event = Inbound;
+    type Event<'a> = Inbound<'a>;
 
-    fn handle_input(&mut self, input: &mut BytesMut, now: Instant) -> Result<(), ProtocolError> {
-        if let Some(error) = self.fatal {
-            return Err(error);
-        }
+    #[inline]
+    fn next_event<'a>(
+        &mut self,
+        input: &mut Input<'a>,
+        _: &mut Shelf,
+        now: Instant,
+    ) -> Result<Option<Inbound<'a>>, ProtocolError> {
         self.active_at = now;
-        self.framing.take(input, &self.limits, now)
+        loop {
+            if let Some(error) = self.fatal {
+                return Err(error);
+            }
+            let header = self.framing.peek(input, &self.limits, now)?;
+            self.holds_back = header.is_some() && !self.has_room();
+            let Some(header) = header.filter(|_| !self.holds_back) else {
+                return Ok(None);
+            };
+            let frame = self.framing.take(header, input);
+            match header.kind {
+                FrameKind::Unary => {
+                    let inbound = self.unary(header, frame, input.arrived_at());
+                    if inbound.is_some() {
+                        return Ok(inbound);
+                    }
+                }
+                FrameKind::Stream => self.stream(header),
+            }
+        }
+    }
+
+    fn holds_back(&self) -> bool {
+        self.holds_back
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.in_flight < self.limits.connection_calls_max
+            && (self.bytes_in_flight < self.limits.connection_bytes_max || self.in_flight == 0)
     }
 
     /// The peer may still read: what it asked before is answered.
@@ -167,27 +196,10 @@ impl Connection for ServerConnection {
         if self.too_slow_at().is_some_and(|at| now >= at) {
             return Err(ProtocolError::FrameTooSlow);
         }
-        let is_idle =
-            self.in_flight == 0 && !self.framing.has_partial() && !self.framing.has_frames();
-        if is_idle && now >= self.active_at + self.limits.idle {
+        if self.is_idle() && now >= self.active_at + self.limits.idle {
             return Err(ProtocolError::Idle);
         }
         Ok(())
-    }
-
-    fn poll_event(&mut self) -> Option<Inbound> {
-        while self.has_room() && self.fatal.is_none() {
-            let (header, frame) = self.framing.next(&self.limits)?;
-            match header.kind {
-                FrameKind::Unary => {
-                    if let Some(inbound) = self.unary(header, frame) {
-                        return Some(inbound);
-                    }
-                }
-                FrameKind::Stream => self.stream(header),
-            }
-        }
-        None
     }
 
     fn poll_output(&mut self, output: &mut WriteQueue) -> usize {
@@ -213,7 +225,7 @@ impl Connection for ServerConnection {
         } else {
             self.limits.connection_bytes_max
         };
-        !self.framing.has_frames()
+        !self.holds_back
             && !self.half_closed
             && self.fatal.is_none()
             && self.in_flight < self.limits.connection_calls_max
@@ -237,157 +249,134 @@ impl Connection for ServerConnection {
     }
 
     fn is_finished(&self) -> bool {
-        self.half_closed && self.in_flight == 0 && !self.framing.has_frames()
+        self.half_closed && self.in_flight == 0 && !self.holds_back
     }
 }
 
-/// One request that arrived: its bytes, where in them everything stands, and the duty to answer it.
+/// One request that arrived, still where it lies, and the duty to answer it.
 #[derive(Debug)]
-pub struct Inbound {
-    frame: Bytes,
+pub struct Inbound<'a> {
     /// Owed to the peer; see [`ServerConnection::respond`].
     pub reply_to: ReplyTo,
-    /// The time that the caller gave us, in milliseconds; 0 if none.
-    pub timeout_ms: u32,
     /// When its last byte was read. Times count from here, however long the request was held back.
     pub arrived_at: Instant,
-    /// How the body is written.
-    pub format: Format,
-    /// How the body is compressed.
-    pub compression: Compression,
-    /// The marks of the chain of calls.
-    pub marks: Marks,
-    has_metadata: bool,
-    func: Range<usize>,
-    caller: Range<usize>,
-    callee: Range<usize>,
-    head: Range<usize>,
-    body: Range<usize>,
-    frame_bytes: usize,
+    head: RequestHead<'a>,
+    frame: Frame<'a>,
+    head_bytes: &'a [u8],
+    body: &'a [u8],
+    attachment: &'a [u8],
 }
 
-impl Inbound {
+impl<'a> Inbound<'a> {
     /// Reads the head of a unary frame. A head that cannot be read is answered under the id that the fixed header has.
+    #[inline]
     fn read(
         header: FrameHeader,
-        frame: Bytes,
+        frame: Frame<'a>,
         arrived_at: Instant,
     ) -> Result<Self, (ReplyTo, Status)> {
-        let head_range = HEADER_BYTES..HEADER_BYTES + usize::from(header.head_len);
-        let head_bytes = frame.get(head_range.clone()).unwrap_or_default();
-        let refuse = |reply_to, error: &dyn std::fmt::Display| {
-            let text = format!("the head of the request cannot be read: {error}");
-            (reply_to, Status::new(Code::Malformed, text))
-        };
+        let after_header = frame.bytes.get(HEADER_BYTES..).unwrap_or_default();
+        let (head_bytes, after_head) = after_header
+            .split_at_checked(usize::from(header.head_len))
+            .unwrap_or_default();
         let head = match RequestHead::decode(head_bytes) {
             Ok(head) => head,
-            Err(error) => return Err(refuse(ReplyTo::unread(header), &error)),
+            Err(error) => return Err(unreadable(ReplyTo::unread(header), &error)),
         };
-        let reply_to = ReplyTo::new(header, &head, frame.len());
-        let body_end = match head.body_len(frame.len().saturating_sub(head_range.end)) {
-            Ok(length) => head_range.end + length,
-            Err(error) => return Err(refuse(reply_to, &error)),
+        let reply_to = ReplyTo::new(header, &head, frame.bytes.len());
+        let body_len = match head.body_len(after_head.len()) {
+            Ok(length) => length,
+            Err(error) => return Err(unreadable(reply_to, &error)),
         };
         if head.call_type > 1 {
-            let text = format!(
-                "call type {} is neither unary (0) nor one-way (1)",
-                head.call_type
-            );
-            return Err((reply_to, Status::new(Code::Malformed, text)));
+            return Err(neither_unary_nor_one_way(reply_to, head.call_type));
         }
+        let (body, attachment) = after_head.split_at_checked(body_len).unwrap_or_default();
         Ok(Self {
-            timeout_ms: head.timeout_ms,
-            arrived_at,
-            format: numbers::format(head.content_type),
-            compression: numbers::compression(head.content_encoding),
-            marks: Marks(head.message_type),
-            has_metadata: head.has_metadata,
-            func: range_in(&frame, head.func),
-            caller: range_in(&frame, head.caller),
-            callee: range_in(&frame, head.callee),
-            head: head_range.clone(),
-            body: head_range.end..body_end,
-            frame_bytes: frame.len(),
             reply_to,
+            arrived_at,
+            head,
             frame,
+            head_bytes,
+            body,
+            attachment,
         })
     }
 
     /// The name of the method, as it stands in the frame.
-    pub fn func(&self) -> &[u8] {
-        self.frame.get(self.func.clone()).unwrap_or_default()
+    pub fn func(&self) -> &'a [u8] {
+        self.head.func
     }
 
     /// How the caller calls itself.
-    pub fn caller(&self) -> &[u8] {
-        self.frame.get(self.caller.clone()).unwrap_or_default()
+    pub fn caller(&self) -> &'a [u8] {
+        self.head.caller
     }
 
-    /// Who calls whom.
-    pub fn names(&self) -> Names {
-        if self.caller.is_empty() && self.callee.is_empty() {
-            return Names::default();
-        }
-        Names::within(self.frame.clone(), self.caller.clone(), self.callee.clone())
+    /// How the caller calls us.
+    pub fn callee(&self) -> &'a [u8] {
+        self.head.callee
+    }
+
+    /// The time that the caller gave us, in milliseconds; 0 if none.
+    pub fn timeout_ms(&self) -> u32 {
+        self.head.timeout_ms
+    }
+
+    /// How the body is written.
+    pub fn format(&self) -> Format {
+        numbers::format(self.head.content_type)
+    }
+
+    /// How the body is compressed.
+    pub fn compression(&self) -> Compression {
+        numbers::compression(self.head.content_encoding)
+    }
+
+    /// The marks of the chain of calls.
+    pub fn marks(&self) -> Marks {
+        Marks(self.head.message_type)
     }
 
     /// The metadata, to be read when somebody asks.
-    pub fn metadata(&self) -> Metadata {
-        if self.has_metadata {
-            Metadata::unread(self.slice(&self.head), RequestHead::read_metadata)
+    #[inline]
+    pub fn metadata(&self, shelf: &mut Shelf) -> Metadata {
+        if self.head.has_metadata {
+            let head = self.frame.keep(self.head_bytes, shelf);
+            Metadata::unread(head, RequestHead::read_metadata)
         } else {
             Metadata::new()
         }
     }
 
     /// The body, compressed as [`Inbound::compression`] says.
-    pub fn body(&self) -> Bytes {
-        self.slice(&self.body)
-    }
-
-    /// The body as the last piece that is taken: the frame becomes it, which saves counting one user more.
-    pub fn take_body(&mut self) -> Bytes {
-        let mut body = std::mem::take(&mut self.frame);
-        body.truncate(self.body.end);
-        body.advance(self.body.start.min(body.len()));
-        body
+    #[inline]
+    pub fn body(&self, shelf: &mut Shelf) -> Bytes {
+        self.frame.keep(self.body, shelf)
     }
 
     /// The attachment.
-    pub fn attachment(&self) -> Bytes {
-        self.slice(&(self.body.end..self.frame.len()))
+    #[inline]
+    pub fn attachment(&self, shelf: &mut Shelf) -> Bytes {
+        self.frame.keep(self.attachment, shelf)
     }
 
     /// Length of the whole frame.
     pub fn frame_bytes(&self) -> usize {
-        self.frame_bytes
+        self.frame.bytes.len()
     }
+}
 
-    /// Moves a frame out of the read buffer, so that a call which waits for long does not keep that, with all its
-    /// neighbours. Small frames go to `shelf`, a buffer for a few of them, which spares each an allocation of its own; a
-    /// large one has had its own buffer from the start.
-    pub fn detach(&mut self, shelf: &mut BytesMut) {
-        let length = self.frame.len();
-        if length > SHARED_MAX {
-            return;
-        }
-        if length > SHELVED_MAX {
-            self.frame = Bytes::copy_from_slice(&self.frame);
-            return;
-        }
-        if shelf.capacity() < length {
-            shelf.reserve(SHELF);
-        }
-        shelf.extend_from_slice(&self.frame);
-        self.frame = shelf.split().freeze();
-    }
+#[cold]
+fn unreadable(to: ReplyTo, error: &dyn std::fmt::Display) -> (ReplyTo, Status) {
+    let text = format!("the head of the request cannot be read: {error}");
+    (to, Status::new(Code::Malformed, text))
+}
 
-    fn slice(&self, range: &Range<usize>) -> Bytes {
-        if range.is_empty() || range.end > self.frame.len() {
-            return Bytes::new();
-        }
-        self.frame.slice(range.clone())
-    }
+#[cold]
+fn neither_unary_nor_one_way(to: ReplyTo, call_type: u32) -> (ReplyTo, Status) {
+    let text = format!("call type {call_type} is neither unary (0) nor one-way (1)");
+    (to, Status::new(Code::Malformed, text))
 }
 
 /// The duty to answer one request. Whoever holds it answers once.
@@ -573,14 +562,4 @@ pub(super) fn total_len(head_len: u16, payload: usize, limits: &Limits) -> Optio
     u32::try_from(total)
         .ok()
         .filter(|total| *total <= limits.frame_bytes_max)
-}
-
-/// Where `part`, which was cut from `whole`, stands in it.
-fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-    if part.is_empty() {
-        0..0
-    } else {
-        start..start.saturating_add(part.len())
-    }
 }

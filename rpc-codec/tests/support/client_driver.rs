@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use rpc_codec::connection::{Answer, ClientConnection, Connection, RequestId, RequestIds};
+use rpc_codec::connection::{Answer, ClientConnection, Connection, RequestId, RequestIds, Shelf};
 use rpc_codec::{Limits, ProtocolError};
 use rpc_core::message::Exchange;
 use rpc_core::method::Idempotency;
@@ -239,20 +239,7 @@ impl Driver {
         loop {
             let before = self.wire.input.len();
             if self.end.is_none() {
-                let fed = self
-                    .machine
-                    .handle_input(&mut self.wire.input, self.wire.now);
-                if let Err(error) = fed {
-                    demand(self.is_damaged, "what is not damaged is not refused")?;
-                    demand(
-                        self.frames.is_empty(),
-                        "what comes before damage is taken first",
-                    )?;
-                    self.end = Some(error);
-                }
-            }
-            while let Some(answer) = self.machine.poll_event() {
-                self.take(answer)?;
+                self.feed()?;
             }
             self.pass_over_unclaimed()?;
             self.wire.note_partial(before);
@@ -260,6 +247,36 @@ impl Driver {
                 return Ok(());
             }
         }
+    }
+
+    /// Offers what has arrived, and takes what comes out.
+    fn feed(&mut self) -> Result<(), String> {
+        let bytes = self.wire.input.split().freeze();
+        let mut input = self.wire.offer(&bytes);
+        let mut shelf = Shelf::default();
+        loop {
+            match self
+                .machine
+                .next_event(&mut input, &mut shelf, self.wire.now)
+            {
+                Ok(Some(answer)) => self.take(answer)?,
+                Ok(None) => break,
+                Err(error) => {
+                    demand(self.is_damaged, "what is not damaged is not refused")?;
+                    self.end = Some(error);
+                    break;
+                }
+            }
+        }
+        self.wire.input.extend_from_slice(input.rest());
+        if self.end.is_some() {
+            self.pass_over_unclaimed()?;
+            demand(
+                self.frames.is_empty(),
+                "what comes before damage is taken first",
+            )?;
+        }
+        Ok(())
     }
 
     /// An answer came out: it must be the next that somebody waits for.

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
-use rpc_codec::connection::{Connection, Inbound, ReplyTo, ServerConnection};
+use rpc_codec::connection::{Connection, Inbound, ReplyTo, ServerConnection, Shelf};
 use rpc_codec::{Limits, ProtocolError};
 use rpc_core::message::Exchange;
 use rpc_core::{Response, Status};
@@ -179,15 +179,7 @@ impl Driver {
         loop {
             let before = self.wire.input.len();
             if self.end.is_none() {
-                let fed = self
-                    .machine
-                    .handle_input(&mut self.wire.input, self.wire.now);
-                if let Err(error) = fed {
-                    self.note_damage(error)?;
-                }
-            }
-            while let Some(inbound) = self.machine.poll_event() {
-                self.take(inbound)?;
+                self.feed()?;
             }
             let queued = self.wire.output.len();
             let said = self.machine.poll_output(&mut self.wire.output);
@@ -204,6 +196,28 @@ impl Driver {
                 return Ok(());
             }
         }
+    }
+
+    /// Offers what has arrived, and takes what comes out.
+    fn feed(&mut self) -> Result<(), String> {
+        let bytes = self.wire.input.split().freeze();
+        let mut input = self.wire.offer(&bytes);
+        let mut shelf = Shelf::default();
+        loop {
+            match self
+                .machine
+                .next_event(&mut input, &mut shelf, self.wire.now)
+            {
+                Ok(Some(inbound)) => self.take(inbound, &mut shelf)?,
+                Ok(None) => break,
+                Err(error) => {
+                    self.note_damage(error)?;
+                    break;
+                }
+            }
+        }
+        self.wire.input.extend_from_slice(input.rest());
+        Ok(())
     }
 
     fn note_damage(&mut self, error: ProtocolError) -> Result<(), String> {
@@ -225,7 +239,7 @@ impl Driver {
     }
 
     /// A request came out: it must be the next that the reference knows.
-    fn take(&mut self, mut inbound: Inbound) -> Result<(), String> {
+    fn take(&mut self, inbound: Inbound<'_>, shelf: &mut Shelf) -> Result<(), String> {
         demand(
             self.owed.is_empty() || self.held() < BYTES_MAX,
             "nothing comes out while too many bytes are held",
@@ -233,22 +247,17 @@ impl Driver {
         let Some((frame, due, is_one_way)) = self.pass_over_refused() else {
             return Err("a request came out that nobody sent".into());
         };
-        if self.wire.random.once_in(4) {
-            inbound.detach(&mut BytesMut::new());
-        }
         let head = RequestProtocol::decode(&frame.head[..]).map_err(|error| error.to_string())?;
         let body_len = frame.rest.len() - head.attachment_size as usize;
-        let names = inbound.names();
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
         let whole = inbound.func() == head.func
             && inbound.caller() == head.caller
-            && (names.caller(), names.callee()) == (text(&head.caller), text(&head.callee))
-            && inbound.timeout_ms == head.timeout
-            && inbound.marks.0 == head.message_type
-            && inbound.body() == frame.rest[..body_len]
-            && inbound.attachment() == frame.rest[body_len..];
+            && inbound.callee() == head.callee
+            && inbound.timeout_ms() == head.timeout
+            && inbound.marks().0 == head.message_type
+            && inbound.body(shelf) == frame.rest[..body_len]
+            && inbound.attachment(shelf) == frame.rest[body_len..];
         demand(whole, "a request comes out as it was sent")?;
-        let mut metadata = inbound.metadata();
+        let mut metadata = inbound.metadata(shelf);
         for entry in &head.trans_info {
             demand(
                 metadata.remove(&entry.key).is_some() || metadata.get(&entry.key).is_none(),

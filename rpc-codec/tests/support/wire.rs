@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rpc_codec::WriteQueue;
+use rpc_codec::connection::Input;
 use rpc_core::Clock;
 
 use super::random::Random;
@@ -54,6 +55,15 @@ impl Wire {
             _ => self.random.below(50) as u64,
         };
         self.now += Duration::from_millis(millis);
+    }
+
+    /// What has arrived, as an owner of bytes offers it: in a buffer of their own or in one that is used again.
+    pub(crate) fn offer<'a>(&mut self, bytes: &'a Bytes) -> Input<'a> {
+        if self.random.once_in(2) {
+            Input::owned(bytes, bytes.len(), self.now)
+        } else {
+            Input::borrowed(bytes, self.now)
+        }
     }
 
     /// Notes what the machine left of the input, which had `before` bytes.

@@ -44,7 +44,7 @@ pub(crate) mod tests {
         let (clock, hand) = Clock::manual();
         let timer = Arc::new(Impatient(hand.clone()));
         let scope = Scope::new(clock, Some(timer), None);
-        (Context::new(Arc::new(scope)), hand)
+        (Context::new(&Arc::new(scope)), hand)
     }
 
     pub(crate) fn request(method: &'static MethodDescriptor, context: &Context) -> Request {

@@ -541,7 +541,7 @@ impl Serve for Router {
     }
 }
 
-impl<F: Filter, Stage: 'static> Serve for ServerBuilder<F, Stage> {
+impl<F: Filter + Clone, Stage: 'static> Serve for ServerBuilder<F, Stage> {
     fn prepare(self, pool: &Executor, clock: Clock) -> Result<Prepared, ServeError> {
         let make = self.pool(pool).clock(clock).into_driver()?;
         Ok(Prepared {

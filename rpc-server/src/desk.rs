@@ -1,0 +1,353 @@
+//! Where the requests of one event loop are served: admitted, handed to where they run, and answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rpc_codec::connection::{Inbound, ReplyTo};
+use rpc_core::mount::Dispatch;
+use rpc_core::spawn::JobHandle;
+use rpc_core::{
+    Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Request, Scope, Status,
+};
+use rpc_net::{ByLink, IoOf, Key, Post};
+use rpc_policy::admit::{Admit, Arrival};
+
+use crate::attempt::Outcome;
+use crate::calls::{ActiveCall, CallKey, Calls};
+use crate::dispatch::{InPlace, Inline, Ticket, answered_at, timed_out};
+use crate::drain::Phase;
+use crate::driver::{Alarm, Due, Mail, ServerDriver};
+use crate::router::Route;
+use crate::shared::Shared;
+
+/// Everything of a [`ServerDriver`] but its routes.
+pub(crate) struct Desk {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) calls: Calls,
+    pub(crate) phase: Phase,
+    post: Post<Mail>,
+    scopes: ByLink<Arc<Scope>>,
+    /// By place of the service.
+    in_place: Vec<Box<dyn InPlace>>,
+    batches: Vec<Batch>,
+}
+
+/// A request that found its method.
+struct Arrived<'a> {
+    link: Key,
+    inbound: Inbound<'a>,
+    route: &'a Route,
+    deadline: Option<Deadline>,
+}
+
+/// Jobs of one turn for one pool: they are handed over together, with one wake-up.
+struct Batch {
+    executor: Executor,
+    jobs: Vec<Job>,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        in_place: Vec<Box<dyn InPlace>>,
+        post: Post<Mail>,
+    ) -> Self {
+        Self {
+            shared,
+            calls: Calls::default(),
+            phase: Phase::Serving,
+            post,
+            scopes: ByLink::default(),
+            in_place,
+            batches: Vec::new(),
+        }
+    }
+
+    /// Calls of this connection have begun to be possible.
+    pub(crate) fn open(&mut self, link: Key, io: &IoOf<ServerDriver>) {
+        let scope = Scope::new(
+            self.shared.clock.clone(),
+            Some(Arc::clone(io.timer())),
+            io.peer(link),
+        );
+        self.scopes.set(link, Arc::new(scope));
+    }
+
+    /// The connection is gone: nobody waits for its calls any more. What is queued of them is dropped, what runs sees that
+    /// it is cancelled. Returns whose it was.
+    pub(crate) fn close(
+        &mut self,
+        link: Key,
+        in_flight: usize,
+        io: &mut IoOf<ServerDriver>,
+    ) -> Option<SocketAddr> {
+        let scope = self.scopes.take(link);
+        if let Some(scope) = &scope {
+            scope.end();
+        }
+        if in_flight > 0 {
+            for call in self.calls.of(link) {
+                drop(self.take(call, io));
+            }
+        }
+        scope.and_then(|scope| scope.peer())
+    }
+
+    /// Serves a request, or says why not.
+    pub(crate) fn serve(
+        &mut self,
+        link: Key,
+        inbound: Inbound<'_>,
+        route: &Route,
+        io: &mut IoOf<ServerDriver>,
+    ) {
+        let deadline = self.deadline(&inbound, route);
+        let arrived = Arrived {
+            link,
+            inbound,
+            route,
+            deadline,
+        };
+        // What was held back until nobody waits for it is not begun.
+        if let Some(deadline) = deadline.filter(|deadline| deadline.is_over(io.now())) {
+            return self.refuse(arrived, timed_out(deadline), io);
+        }
+        if let Err(status) = self.admit(&arrived, io.now()) {
+            return self.refuse(arrived, status, io);
+        }
+        match &route.dispatch {
+            // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
+            Dispatch::Inline if arrived.inbound.compression() == Compression::None => {
+                self.serve_inline(arrived, io);
+            }
+            Dispatch::On(executor) => self.serve_on_pool(arrived, executor, io),
+            _ => {
+                let pool = self.shared.default_pool.clone();
+                self.serve_on_pool(arrived, &pool, io);
+            }
+        }
+    }
+
+    /// Hands over what was collected for pools.
+    pub(crate) fn hand_over(&mut self) {
+        for batch in &mut self.batches {
+            if !batch.jobs.is_empty() {
+                batch.executor.spawn(&mut batch.jobs);
+                batch.jobs.clear();
+            }
+        }
+    }
+
+    /// Ends a call with a status, whatever its handler does.
+    pub(crate) fn end(&mut self, call: CallKey, status: Status, io: &mut IoOf<ServerDriver>) {
+        if let Some(active) = self.take(call, io) {
+            drop(active.handle);
+            self.answer(
+                active.link,
+                active.reply_to,
+                Some(active.method),
+                active.arrival,
+                Err(status),
+                io,
+            );
+        }
+    }
+
+    /// Answers a call with what its handler made of it, unless that comes too late: then the timer answers, and whether a
+    /// handler whose own calls ran out of the same time says so a moment before makes no difference to the caller.
+    pub(crate) fn finish(&mut self, call: CallKey, outcome: Outcome, io: &mut IoOf<ServerDriver>) {
+        let deadline = self.calls.get(call).and_then(|active| active.deadline);
+        if deadline.is_some_and(|deadline| deadline.is_over(io.now())) {
+            return;
+        }
+        if let Some(active) = self.take(call, io) {
+            active.handle.detach();
+            self.answer(
+                active.link,
+                active.reply_to,
+                Some(active.method),
+                active.arrival,
+                outcome,
+                io,
+            );
+        }
+    }
+
+    /// Asks those at the door.
+    fn admit(&self, arrived: &Arrived<'_>, now: Instant) -> Result<(), Status> {
+        let mut arrival = Arrival::new(arrived.route.method);
+        arrival.caller_bytes = arrived.inbound.caller();
+        arrival.body_bytes = arrived.inbound.frame_bytes();
+        arrival.calls_in_flight = self.shared.calls.taken();
+        arrival.deadline = arrived.deadline;
+        self.shared.admit.admit(&arrival, now)
+    }
+
+    fn deadline(&self, inbound: &Inbound<'_>, route: &Route) -> Option<Deadline> {
+        let service = [self.shared.timeout, route.service_timeout]
+            .into_iter()
+            .flatten()
+            .min();
+        let caller = Deadline::timeout_from_millis(inbound.timeout_ms());
+        Deadline::earliest(inbound.arrived_at, service, route.method_timeout, caller)
+    }
+
+    fn request(&self, arrived: &Arrived<'_>, io: &mut IoOf<ServerDriver>) -> Option<Request> {
+        let scope = self.scopes.get(arrived.link)?;
+        let (inbound, shelf) = (&arrived.inbound, io.shelf());
+        let mut context = Context::new(scope);
+        context.set_metadata(inbound.metadata(shelf));
+        context.set_names(inbound.caller(), inbound.callee());
+        context.set_marks(inbound.marks());
+        if let Some(deadline) = arrived.deadline {
+            context.narrow(deadline);
+        }
+        let mut request = Request::new(arrived.route.method, context, inbound.body(shelf));
+        request.set_format(inbound.format());
+        request.set_compression(inbound.compression());
+        request.set_exchange(inbound.reply_to.exchange());
+        request.set_attachment(inbound.attachment(shelf));
+        Some(request)
+    }
+
+    /// Runs a request in place and answers it, unless its handler has to wait.
+    fn serve_inline(&mut self, arrived: Arrived<'_>, io: &mut IoOf<ServerDriver>) {
+        let Some(request) = self.request(&arrived, io) else {
+            return;
+        };
+        let route = arrived.route;
+        let call = self.calls.next_key();
+        let (post, shared) = (&self.post, &self.shared);
+        let ticket = || Ticket {
+            post: post.clone(),
+            call,
+            executor: shared.default_pool.clone(),
+            permits: shared.overdraw(&shared.default_pool),
+        };
+        let Some(service) = self.in_place.get_mut(route.place) else {
+            return;
+        };
+        let served = service.serve(request, &ticket);
+        match served {
+            Inline::Done(outcome) => {
+                let to = arrived.inbound.reply_to;
+                self.answer(arrived.link, to, Some(route.method), io.now(), outcome, io);
+            }
+            Inline::Waits(job, handle) => {
+                let executor = self.shared.default_pool.clone();
+                self.start(call, arrived, &executor, job, handle, io);
+            }
+        }
+    }
+
+    /// Hands a request to its pool.
+    fn serve_on_pool(
+        &mut self,
+        arrived: Arrived<'_>,
+        executor: &Executor,
+        io: &mut IoOf<ServerDriver>,
+    ) {
+        let permits = match self.shared.permits(executor, arrived.inbound.frame_bytes()) {
+            Ok(permits) => permits,
+            Err(status) => return self.refuse(arrived, status, io),
+        };
+        let Some(request) = self.request(&arrived, io) else {
+            return;
+        };
+        let call = self.calls.next_key();
+        let ticket = Ticket {
+            post: self.post.clone(),
+            call,
+            executor: executor.clone(),
+            permits,
+        };
+        let (job, handle) = Arc::clone(&arrived.route.service).job(request, ticket);
+        self.start(call, arrived, executor, job, handle, io);
+    }
+
+    /// Remembers a call and puts its job into the batch of its pool.
+    fn start(
+        &mut self,
+        call: CallKey,
+        arrived: Arrived<'_>,
+        executor: &Executor,
+        job: Job,
+        handle: JobHandle,
+        io: &mut IoOf<ServerDriver>,
+    ) {
+        let bytes = arrived.inbound.frame_bytes();
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let timer = arrived
+            .deadline
+            .map(|deadline| io.set_timer(answered_at(deadline), Due(Alarm::Call(call))));
+        let active = ActiveCall {
+            link: arrived.link,
+            reply_to: arrived.inbound.reply_to,
+            method: arrived.route.method,
+            arrival: arrived.inbound.arrived_at,
+            deadline: arrived.deadline,
+            timer,
+            bytes,
+            handle,
+        };
+        self.calls.insert(call, active);
+        match self
+            .batches
+            .iter_mut()
+            .find(|batch| batch.executor.is(executor))
+        {
+            Some(batch) => batch.jobs.push(job),
+            None => self.batches.push(Batch {
+                executor: executor.clone(),
+                jobs: vec![job],
+            }),
+        }
+    }
+
+    /// Takes a call out of the books: it is about to be answered, or nobody waits any more.
+    fn take(&mut self, call: CallKey, io: &mut IoOf<ServerDriver>) -> Option<ActiveCall> {
+        let active = self.calls.take(call)?;
+        self.shared.bytes.fetch_sub(active.bytes, Ordering::Relaxed);
+        if let Some(timer) = active.timer {
+            io.cancel_timer(timer);
+        }
+        Some(active)
+    }
+
+    fn refuse(&self, arrived: Arrived<'_>, status: Status, io: &mut IoOf<ServerDriver>) {
+        let to = arrived.inbound.reply_to;
+        self.answer(
+            arrived.link,
+            to,
+            Some(arrived.route.method),
+            io.now(),
+            Err(status),
+            io,
+        );
+    }
+
+    pub(crate) fn answer(
+        &self,
+        link: Key,
+        to: ReplyTo,
+        method: Option<&'static MethodDescriptor>,
+        arrival: Instant,
+        outcome: Outcome,
+        io: &mut IoOf<ServerDriver>,
+    ) {
+        let now = io.now();
+        let code = outcome.as_ref().err().map(Status::code);
+        if let Some((machine, output)) = io.write(link) {
+            machine.respond(to, outcome, self.phase.is_leaving(), output, now);
+        }
+        if let Some(observer) = &self.shared.observer {
+            observer.observe(&Event::CallEnded {
+                method,
+                code,
+                elapsed: now.saturating_duration_since(arrival),
+            });
+        }
+    }
+}
