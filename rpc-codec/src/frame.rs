@@ -106,6 +106,19 @@ impl FrameHeader {
         })
     }
 
+    /// The header of a unary frame whose lengths are not known yet.
+    pub(crate) fn unary(stream_id: u32, version: u8) -> Self {
+        Self {
+            kind: FrameKind::Unary,
+            stream_frame_type: 0,
+            total_len: 0,
+            head_len: 0,
+            stream_id,
+            version,
+            reserved: 0,
+        }
+    }
+
     /// The header as bytes.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let [m0, m1] = MAGIC.to_be_bytes();

@@ -50,11 +50,13 @@ impl WriteQueue {
         })
     }
 
-    /// Appends through `write`, which may only append.
-    pub fn put_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends through `write`, which may only append, and returns what that returns.
+    #[inline]
+    pub fn put_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let before = self.small.len();
-        write(&mut self.small);
+        let returned = write(&mut self.small);
         self.queued += self.small.len().saturating_sub(before);
+        returned
     }
 
     /// Appends a body: a small one is copied, a large one is kept as it is.

@@ -16,7 +16,8 @@ use crate::calls::CallKey;
 use crate::desk::Desk;
 use crate::dispatch::timed_out;
 use crate::drain::Phase;
-use crate::router::{Router, no_method};
+use crate::router::no_method;
+use crate::routes::Routes;
 use crate::shared::Shared;
 
 /// What other threads send to a [`ServerDriver`].
@@ -68,14 +69,14 @@ pub(crate) enum Alarm {
 /// The answering end of one event loop. It owns no socket, so the simulation runs it as well.
 pub struct ServerDriver {
     /// Apart from the rest, so that a route can be looked at while a request is served.
-    routes: Router,
+    routes: Routes,
     pub(crate) desk: Desk,
 }
 
 impl ServerDriver {
     pub(crate) fn new(shared: Arc<Shared>, post: Post<Mail>) -> Self {
-        let routes = shared.router.for_loop();
-        let desk = Desk::new(shared, routes.in_place(), post);
+        let (routes, in_place) = shared.router.for_loop();
+        let desk = Desk::new(shared, in_place, post);
         Self { routes, desk }
     }
 
@@ -112,7 +113,7 @@ impl Driver for ServerDriver {
     }
 
     fn event(&mut self, link: Key, inbound: Inbound<'_>, io: &mut IoOf<Self>) {
-        if let Some(route) = self.routes.route(inbound.func()) {
+        if let Some(route) = self.routes.find(inbound.func()) {
             return self.desk.serve(link, inbound, route, io);
         }
         let status = no_method(inbound.func());

@@ -14,7 +14,7 @@
 //!
 //! * [`builder`] – what a server serves, and how: [`Server::builder`]
 //! * [`server`] – [`Server`], bound, and [`Running`], the threads that serve
-//! * [`router`] – [`Router`]: from a path to its service
+//! * [`router`] – [`Router`]: from a path to its service; `routes` – the same for one loop
 //! * [`driver`] – the answering end of one event loop: what is told to it
 //! * `desk` – where its requests are served: admission, deadlines and answers
 //! * `dispatch` – from a request to a running handler, in place or as a job
@@ -37,6 +37,7 @@ pub mod driver;
 pub mod error;
 pub mod pool;
 pub mod router;
+mod routes;
 pub mod server;
 mod shared;
 pub mod stop;

@@ -17,6 +17,7 @@ use rpc_core::{
 
 use crate::ServeError;
 use crate::dispatch::{Hosted, InPlace, hosted, timed_out};
+use crate::routes::Routes;
 
 /// Finds the service that a path belongs to. It is a service itself: a test calls it without any port through
 /// `rpc_testing::Loopback`.
@@ -114,39 +115,35 @@ impl Router {
         self.services.len()
     }
 
-    /// The same routes for one event loop. Each request counts a user of its service for a moment; loops that counted on the
-    /// same number would fight for its cache line.
-    pub(crate) fn for_loop(&self) -> Self {
+    /// The same routes and services for one event loop. Each request counts a user of its service for a moment; loops that
+    /// counted on the same number would fight for its cache line.
+    pub(crate) fn for_loop(&self) -> (Routes, Vec<Box<dyn InPlace>>) {
         let services: Vec<_> = self
             .services
             .iter()
             .map(|service| service.for_loop())
             .collect();
-        let mut routes = self.routes.clone();
-        for route in routes.values_mut() {
-            if let Some(own) = services.get(route.place) {
-                route.service = Arc::clone(own);
-            }
-        }
-        Self {
+        let routes = self.routes.iter().map(|(path, route)| {
+            let own = services.get(route.place).unwrap_or(&route.service);
+            let service = Arc::clone(own);
+            let route = Route {
+                service,
+                ..route.clone()
+            };
+            (*path, route)
+        });
+        let routes = routes.collect();
+        (
             routes,
-            services,
-            unpacked_max: self.unpacked_max.clone(),
-            mistake: None,
-        }
-    }
-
-    /// Each service, to be served in place, by [`Route::place`].
-    pub(crate) fn in_place(&self) -> Vec<Box<dyn InPlace>> {
-        let services = self.services.iter();
-        services.map(|service| service.in_place()).collect()
+            services.iter().map(|service| service.in_place()).collect(),
+        )
     }
 
     pub(crate) fn set_unpacked_max(&self, bytes: usize) {
         self.unpacked_max.0.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn route(&self, path: &[u8]) -> Option<&Route> {
+    fn route(&self, path: &[u8]) -> Option<&Route> {
         self.routes.get(path)
     }
 

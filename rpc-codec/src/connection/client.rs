@@ -16,9 +16,8 @@ use std::time::Instant;
 use rpc_core::message::Exchange;
 use rpc_core::{Code, Compression, Metadata, Request, Response, Status};
 
-use super::framing::Framing;
+use super::framing::{Framing, TooLong, put_head};
 use super::input::{Frame, Input, Shelf};
-use super::server::total_len;
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::head::{RequestHead, ResponseHead};
@@ -322,32 +321,22 @@ fn write_request(
         attachment_size,
         ..RequestHead::default()
     };
-    let head_len = u16::try_from(head.encoded_len(context.metadata()))
-        .map_err(|_| too_long("its metadata does not fit the head of 65,535 bytes"))?;
     let payload = request
         .body()
         .len()
         .saturating_add(request.attachment().len());
-    let total_len = total_len(head_len, payload, limits).ok_or_else(|| {
-        too_long(&format!(
+    // Servers and proxies in Go expect the id here too, and the version that says so.
+    let header = FrameHeader::unary(id.0, 1);
+    put_head(header, payload, limits, output, |out| {
+        head.encode(context.metadata(), out);
+    })
+    .map_err(|what| match what {
+        TooLong::Head => too_long("its metadata does not fit the head of 65,535 bytes"),
+        TooLong::Frame => too_long(&format!(
             "{payload} bytes do not fit a frame of {} at most",
             limits.frame_bytes_max
-        ))
+        )),
     })?;
-    let header = FrameHeader {
-        kind: FrameKind::Unary,
-        stream_frame_type: 0,
-        total_len,
-        head_len,
-        // Servers and proxies in Go expect the id here too, and the version that says so.
-        stream_id: id.0,
-        version: 1,
-        reserved: 0,
-    };
-    output.put_with(|out| {
-        out.extend_from_slice(&header.encode());
-        head.encode(context.metadata(), out);
-    });
     output.put_body(request.body());
     if attachment_size > 0 {
         output.put_body(request.attachment());

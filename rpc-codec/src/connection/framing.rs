@@ -1,10 +1,10 @@
-//! What both ends do with incoming bytes: cut frames, and watch how long one takes to arrive.
+//! What both ends do with frames: cut them out of what arrives, watch how long one takes to do so, and write them.
 
 use std::time::{Duration, Instant};
 
 use super::input::{Frame, Input};
 use crate::frame::{self, Decoded, FrameHeader, HEADER_BYTES};
-use crate::{Limits, ProtocolError};
+use crate::{Limits, ProtocolError, WriteQueue};
 
 /// Cuts frames out of a stream of bytes.
 #[derive(Debug, Default)]
@@ -86,6 +86,57 @@ impl Framing {
             missing: u32::try_from(missing).unwrap_or(u32::MAX),
         });
     }
+}
+
+/// Why a frame cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooLong {
+    /// Its head has more bytes than a header can say.
+    Head,
+    /// It has more bytes than the limits allow.
+    Frame,
+}
+
+/// Appends header and head of a unary frame, which `payload` bytes will follow. The lengths in `header` are filled in: to
+/// write the head first and then say how long it came out saves measuring it. What is too long is not written.
+#[inline]
+pub(super) fn put_head(
+    header: FrameHeader,
+    payload: usize,
+    limits: &Limits,
+    output: &mut WriteQueue,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), TooLong> {
+    output.put_with(|out| {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_BYTES]);
+        write(out);
+        let written = out.len().saturating_sub(start);
+        let outcome = lengths(written, payload, limits).map(|(head_len, total_len)| FrameHeader {
+            total_len,
+            head_len,
+            ..header
+        });
+        let place = out
+            .get_mut(start..)
+            .and_then(|bytes| bytes.first_chunk_mut());
+        match (outcome, place) {
+            (Ok(header), Some(place)) => *place = header.encode(),
+            _ => out.truncate(start),
+        }
+        outcome.map(|_| ())
+    })
+}
+
+/// The lengths of a head and its frame.
+fn lengths(header_and_head: usize, payload: usize, limits: &Limits) -> Result<(u16, u32), TooLong> {
+    let head_len = header_and_head.saturating_sub(HEADER_BYTES);
+    let head_len = u16::try_from(head_len).map_err(|_| TooLong::Head)?;
+    let total_len = u32::try_from(header_and_head.saturating_add(payload))
+        .ok()
+        .filter(|total| *total <= limits.frame_bytes_max)
+        .ok_or(TooLong::Frame)?;
+    Ok((head_len, total_len))
 }
 
 /// Counts what a peer does wrong within a window of time.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rpc_core::message::Exchange;
 use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
 
-use super::framing::{Framing, Glitches};
+use super::framing::{Framing, Glitches, TooLong, put_head};
 use super::input::{Frame, Input, Shelf};
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
@@ -479,22 +479,20 @@ fn write_success(
         attachment_size,
         ..ResponseHead::default()
     };
-    let head_len = u16::try_from(head.encoded_len(response.metadata()))
-        .map_err(|_| too_long("its metadata does not fit the head"))?;
     let payload = response
         .body()
         .len()
         .saturating_add(response.attachment().len());
-    let total_len = total_len(head_len, payload, limits).ok_or_else(|| {
-        too_long(&format!(
+    put_head(to.header(), payload, limits, output, |out| {
+        head.encode(response.metadata(), out);
+    })
+    .map_err(|what| match what {
+        TooLong::Head => too_long("its metadata does not fit the head"),
+        TooLong::Frame => too_long(&format!(
             "{payload} bytes do not fit a frame of {} at most",
             limits.frame_bytes_max
-        ))
+        )),
     })?;
-    output.put_with(|out| {
-        out.extend_from_slice(&to.header(total_len, head_len).encode());
-        head.encode(response.metadata(), out);
-    });
     output.put_body(response.body());
     if attachment_size > 0 {
         output.put_body(response.attachment());
@@ -527,39 +525,18 @@ fn write_failure(
         content_type: to.content_type,
         ..ResponseHead::default()
     };
-    let head_len = u16::try_from(head.encoded_len(&metadata)).expect("the text was cut to fit");
-    let total_len = HEADER_LEN + u32::from(head_len);
-    output.put_with(|out| {
-        out.extend_from_slice(&to.header(total_len, head_len).encode());
+    // The text was cut so that it fits. It is short beside any limit that lets a request in.
+    let written = put_head(to.header(), 0, &Limits::default(), output, |out| {
         head.encode(&metadata, out);
     });
+    debug_assert_eq!(written, Ok(()), "the text was cut to fit");
 }
-
-/// [`HEADER_BYTES`] as frames count.
-const HEADER_LEN: u32 = 16;
-const _: () = assert!(HEADER_LEN as usize == HEADER_BYTES);
 
 /// The longest text that fits a head whatever else stands there.
 const MESSAGE_BYTES_FIT: usize = 60_000;
 
 impl ReplyTo {
-    fn header(&self, total_len: u32, head_len: u16) -> FrameHeader {
-        FrameHeader {
-            kind: FrameKind::Unary,
-            stream_frame_type: 0,
-            total_len,
-            head_len,
-            stream_id: self.stream_id,
-            version: self.version,
-            reserved: 0,
-        }
+    fn header(&self) -> FrameHeader {
+        FrameHeader::unary(self.stream_id, self.version)
     }
-}
-
-/// The length of a whole frame, if it is one that may be sent.
-pub(super) fn total_len(head_len: u16, payload: usize, limits: &Limits) -> Option<u32> {
-    let total = (HEADER_BYTES + usize::from(head_len)).checked_add(payload)?;
-    u32::try_from(total)
-        .ok()
-        .filter(|total| *total <= limits.frame_bytes_max)
 }

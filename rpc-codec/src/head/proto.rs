@@ -140,22 +140,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One- and two-byte numbers, which nearly all are, are read without a loop.
+    /// Numbers of one byte are most: tags, and lengths of names. They are read in place, the others by a call.
     #[inline]
     fn varint(&mut self) -> Result<u64, HeadError> {
         match *self.rest {
-            [a, ref rest @ ..] if a < 0x80 => {
+            [byte, ref rest @ ..] if byte < 0x80 => {
                 self.rest = rest;
-                Ok(u64::from(a))
-            }
-            [a, b, ref rest @ ..] if b < 0x80 => {
-                self.rest = rest;
-                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
+                Ok(u64::from(byte))
             }
             _ => self.long_varint(),
         }
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, HeadError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
