@@ -13,8 +13,8 @@ use rpc_codec::connection::{Connection, Inbound, ReplyTo, ServerConnection};
 use rpc_core::mount::Dispatch;
 use rpc_core::spawn::JobHandle;
 use rpc_core::{
-    Cause, Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Request, Scope,
-    Status,
+    Cause, Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Move, Request,
+    Scope, Status,
 };
 use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::admit::{Admit, Arrival};
@@ -22,6 +22,7 @@ use rpc_policy::admit::{Admit, Arrival};
 use crate::calls::{ActiveCall, CallKey, Calls};
 use crate::dispatch::{Inline, Outcome, Slot, Ticket, answered_at, timed_out};
 use crate::drain::Phase;
+use crate::place::{Stopwatch, Watch};
 use crate::router::{Route, Router, no_method};
 use crate::shared::Shared;
 
@@ -34,6 +35,10 @@ enum Note {
     Done {
         call: CallKey,
         outcome: Outcome,
+    },
+    Moved {
+        method: &'static MethodDescriptor,
+        how: Move,
     },
     Drain {
         close_wait: Duration,
@@ -56,6 +61,11 @@ impl Mail {
     pub(crate) fn done(call: CallKey, outcome: Outcome) -> Self {
         Self(Note::Done { call, outcome })
     }
+
+    /// A worker's run has moved a method.
+    pub(crate) fn moved(method: &'static MethodDescriptor, how: Move) -> Self {
+        Self(Note::Moved { method, how })
+    }
 }
 
 /// What the timers of a [`ServerDriver`] carry.
@@ -76,6 +86,7 @@ pub struct ServerDriver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) calls: Calls,
     pub(crate) phase: Phase,
+    pub(crate) stopwatch: Stopwatch,
     post: Post<Mail>,
     router: Arc<Router>,
     scopes: ByLink<Arc<Scope>>,
@@ -109,6 +120,7 @@ impl ServerDriver {
             shared,
             calls: Calls::default(),
             phase: Phase::Serving,
+            stopwatch: Stopwatch::default(),
             post,
             scopes: ByLink::default(),
             slots,
@@ -207,9 +219,12 @@ impl ServerDriver {
             call,
             executor: self.shared.default_pool.clone(),
             permits: self.shared.overdraw(&self.shared.default_pool),
+            watch: None,
         };
+        let lap = self.begin_lap(route, arrived.link, call, io.now());
         let mut slot = self.slots.get_mut(route.place).and_then(Option::take);
         let served = Arc::clone(&route.service).inline(request, &mut slot, &ticket);
+        self.end_lap(route, lap, &served);
         if let Some(kept) = self.slots.get_mut(route.place) {
             *kept = slot;
         }
@@ -246,6 +261,11 @@ impl ServerDriver {
             call,
             executor: executor.clone(),
             permits,
+            watch: Watch::new(
+                arrived.route.settling.as_ref(),
+                arrived.inbound.compression,
+                &self.shared.clock,
+            ),
         };
         let (job, handle) = Arc::clone(&arrived.route.service).job(request, ticket);
         self.start(call, arrived, executor, job, handle, io);
@@ -388,7 +408,7 @@ impl Driver for ServerDriver {
         }
         match &route.dispatch {
             // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
-            Dispatch::Inline if arrived.inbound.compression == Compression::None => {
+            _ if route.is_in_place() && arrived.inbound.compression == Compression::None => {
                 self.serve_inline(arrived, io);
             }
             Dispatch::On(executor) => self.serve_on_pool(arrived, executor, io),
@@ -402,6 +422,7 @@ impl Driver for ServerDriver {
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
         match mail.0 {
             Note::Done { call, outcome } => self.finish(call, outcome, io),
+            Note::Moved { method, how } => self.shared.moved(method, how),
             Note::Drain { close_wait, grace } => self.begin_draining(close_wait, grace, io),
             Note::Stop => {
                 self.cut(io);

@@ -17,6 +17,7 @@
 //! * [`router`] – [`Router`]: from a path to its service
 //! * `dispatch` – from a request to a running handler, in place or as a job
 //! * [`driver`] – the answering end of one event loop: deadlines and answers
+//! * `place` – methods that find their own place, on the pool or on the loop
 //! * `drain` – how a server leaves, phase by phase
 //! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
@@ -31,6 +32,7 @@ mod dispatch;
 mod drain;
 pub mod driver;
 pub mod error;
+mod place;
 pub mod pool;
 pub mod router;
 pub mod server;
