@@ -90,7 +90,7 @@ fn a_run_is_not_charged_with_what_ran_beside_it() {
     let stage = Stage::new(|work| EchoServer::new(work).inline().method_auto("Echo"));
     stage.calls_on("worker", 1_000);
     assert!(stage.moved().is_to_loop());
-    // Together, so that the loop has them in its hands together: each `Slow` takes fifty times what `Echo` may.
+    // Together, so that the loop has them in its hands together: each `Slow` takes ten times what a run may.
     let calls = (0..200).map(|_| [stage.begin_slow(long()), stage.begin(short())]);
     let threads = park::wait(all(calls.flatten().collect())).unwrap();
     assert!(threads.iter().all(|thread| thread == "io-0"));

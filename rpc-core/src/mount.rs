@@ -45,12 +45,12 @@ pub struct Options {
     pub method_timeouts: Vec<(&'static str, Duration)>,
     /// Where one of its methods runs, by name.
     pub method_dispatches: Vec<(&'static str, Dispatch)>,
-    /// How long a method that finds its own place may keep an event loop.
+    /// How long 99 of 100 runs of a method that finds its own place may take; see [`Mount::auto_budget`].
     pub auto_budget: Duration,
 }
 
-/// How long a method that finds its own place may keep an event loop, unless it is told otherwise: about what handing
-/// a request to a pool and back costs when everybody sleeps, and little beside the time that a round trip takes.
+/// How long most runs of a method that finds its own place may take, unless it is told otherwise: about what handing a
+/// request to a pool and back costs when everybody sleeps, and little beside the time that a round trip takes.
 const AUTO_BUDGET: Duration = Duration::from_micros(20);
 
 impl<S: Service> Mount<S> {
@@ -84,12 +84,13 @@ impl<S: Service> Mount<S> {
     ///
     /// A method begins on the server's default pool. When at most one in a hundred of its first 1,000 runs took longer than
     /// the [budget](Mount::auto_budget) or had to wait, it is moved onto the event loops and saves two thread switches a
-    /// request, as if it were [inline](Mount::inline). At the first run there that takes longer or has to wait it is moved
-    /// back, and has to prove itself anew by twice as many runs as the last time, up to 64,000. What is measured is what
-    /// would keep a loop: filters, decoding, handler, encoding. Observers are told of each move
-    /// ([`Event::Moved`](crate::Event::Moved)), and a line at `info` tells of it.
+    /// request, as if it were [inline](Mount::inline). At the first run there that takes longer than five times the budget,
+    /// or has to wait, it is moved back, and has to prove itself anew by twice as many runs as the last time, up to 64,000.
+    /// What is measured is what would keep a loop: filters, decoding, handler, encoding; what the system takes from the
+    /// loop's thread meanwhile is left out where the system tells. Observers are told of each move
+    /// ([`Event::Moved`](crate::Event::Moved)), and so is the log, at `info`.
     ///
-    /// The price is two readings of the clock for a request, and that a loop is kept once by each run that shows that the
+    /// The price is one or two readings of the clock for a request, and that a loop is kept once by each run that shows that the
     /// method does not belong there. A handler that blocks its thread for long now and then is better left on a pool, and
     /// one that calls `.wait()` has to be: on a loop that is refused.
     ///
@@ -105,7 +106,8 @@ impl<S: Service> Mount<S> {
         self
     }
 
-    /// How long a method that finds its own place may keep an event loop. Default: 20 µs. Of no effect on others.
+    /// How long 99 of 100 runs of a method that finds its own place may take, if it is to be moved onto the event loops.
+    /// One that keeps a loop for five times as long leads back. Default: 20 µs. Of no effect on other methods.
     pub fn auto_budget(mut self, budget: Duration) -> Self {
         self.options.auto_budget = budget;
         self

@@ -15,27 +15,32 @@
 //!    ┌─> Pool (runs, long)                                    Loop
 //!    │    │     ▲                                               │
 //!    └────┘     └───────────────────────────────────────────────┘
-//!    more than 1 % long:           one run is long: `proof` doubles
+//!    more than 1 % long:           one run overshoots: `proof` doubles
 //!    counts anew
 //! ```
 //!
-//! A run is long when it took more than the budget, or had to wait: on a loop, nothing waits. One run in a hundred may be
-//! long in a proof because wall time is measured, and a thread that the system has suspended for a while looks like a
-//! handler that took long. On the loop there is no such allowance, since everybody pays for it. That the proof doubles
-//! keeps a method that is long once in a while from moving all the time.
+//! In a proof a run is long when it took more than the budget, or had to wait. One in a hundred may be: so the budget bounds
+//! the 99th percentile, and a worker that the system has suspended for a while, which looks like a handler that took long,
+//! costs no proof.
+//!
+//! On the loop a run overshoots when it took more than five times the budget, or had to wait: on a loop, nothing waits. The
+//! step between the two is what keeps a method from flapping whose runs lie around the budget, and what interrupts and cold
+//! caches add to a run now and then (up to twice the budget of 20 µs was seen on a busy machine). There is no such allowance
+//! as in a proof, since everybody on the loop pays for it. That the proof doubles keeps a method that overshoots once in a
+//! while from moving all the time.
 //!
 //! The whole state is one word, so loops and workers share it without a lock; while a method is on the loop and its runs
 //! are short, they only read it.
 //!
 //! # Parameters
 //!
-//! * `budget`, the time that a run may take. No default here; [`Mount::auto`](rpc_core::Mount::auto) takes 20 µs.
+//! * `budget`, the time that 99 of 100 runs may take. No default here; [`Mount::auto`](rpc_core::Mount::auto) takes 20 µs.
 //! * `proof`, in runs: how many the first move onto the loop takes. Default: 1,000. It doubles with each way back, six
 //!   times at most.
 //!
 //! # Worst case
 //!
-//! A method whose every `n`th run is long keeps the loop once in `proof + n` runs, that is, after six ways back, once in
+//! A method whose every `n`th run overshoots keeps the loop once in `proof + n` runs, that is, after six ways back, once in
 //! 64,000 and more. Reports of runs that began before a move and end after it are dropped.
 
 use std::fmt;
@@ -44,7 +49,8 @@ use std::time::Duration;
 
 use rpc_core::Move;
 
-/// Finds the place of one method: it begins on the pool, is moved onto the loop by a proof, and back by one long run.
+/// Finds the place of one method: it begins on the pool, is moved onto the loop by a proof, and back by one run that
+/// overshoots.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,7 +61,7 @@ use rpc_core::Move;
 /// let moves = (0..500).filter_map(|_| placement.ran_on_pool(short)).count();
 /// assert_eq!((moves, placement.is_on_loop()), (1, true));
 ///
-/// placement.ran_on_loop(Run::Took(Duration::from_micros(21)));
+/// placement.ran_on_loop(Run::Took(Duration::from_micros(101)));
 /// assert!(!placement.is_on_loop());
 /// ```
 pub struct Placement {
@@ -77,7 +83,7 @@ pub enum Run {
 }
 
 impl Placement {
-    /// A method on the pool, whose runs may take `budget`.
+    /// A method on the pool, whose runs may take `budget` if it is to leave.
     pub fn new(budget: Duration) -> Self {
         Self {
             budget,
@@ -96,6 +102,11 @@ impl Placement {
     /// Whether the method runs on the loop now.
     pub fn is_on_loop(&self) -> bool {
         self.state().is_on_loop
+    }
+
+    /// Whether such a run is too much for a loop.
+    pub fn overshoots(&self, run: Run) -> bool {
+        is_longer(run, self.budget.saturating_mul(TOLERANCE))
     }
 
     /// How many runs the next move onto the loop takes.
@@ -120,9 +131,9 @@ impl Placement {
         })
     }
 
-    /// Takes in a run on the loop. Says so if it was long: the method is on the pool now. Of several threads one is told.
+    /// Takes in a run on the loop. Says so if it overshoots: the method is on the pool now. Of several threads one is told.
     pub fn ran_on_loop(&self, run: Run) -> Option<Move> {
-        if !self.is_long(run) {
+        if !self.overshoots(run) {
             return None;
         }
         self.update(|state| state.is_on_loop.then(|| state.returned()))?;
@@ -165,14 +176,7 @@ impl Placement {
                 self.longest.fetch_max(nanos, Ordering::Relaxed);
             }
         }
-        self.is_long(run)
-    }
-
-    fn is_long(&self, run: Run) -> bool {
-        match run {
-            Run::Took(time) => time > self.budget,
-            Run::Waited => true,
-        }
+        is_longer(run, self.budget)
     }
 
     /// Replaces the state, unless `next` has none; returns what it was. The word holds all there is to know, so it needs
@@ -197,6 +201,13 @@ impl fmt::Debug for Placement {
             .field("proof", &self.next_proof())
             .field("is_on_loop", &self.is_on_loop())
             .finish_non_exhaustive()
+    }
+}
+
+fn is_longer(run: Run, than: Duration) -> bool {
+    match run {
+        Run::Took(time) => time > than,
+        Run::Waited => true,
     }
 }
 
@@ -245,6 +256,8 @@ impl State {
 /// Long enough that a method whose every fiftieth run is long does not get through by luck.
 const PROOF: u32 = 1_000;
 const LONG_ONE_IN: u32 = 100;
+/// So many times the budget is still no overshoot.
+const TOLERANCE: u32 = 5;
 /// From 1,000 runs to 64,000.
 const DOUBLINGS_MAX: u32 = 6;
 /// What a field of 24 bits holds.
@@ -261,6 +274,9 @@ mod tests {
     const BUDGET: Duration = Duration::from_micros(20);
     const SHORT: Run = Run::Took(BUDGET);
     const LONG: Run = Run::Took(Duration::from_micros(21));
+    /// As long as a run on the loop may take.
+    const LONGISH: Run = Run::Took(Duration::from_micros(100));
+    const OVERSHOT: Run = Run::Took(Duration::from_micros(101));
 
     fn placement() -> Placement {
         Placement::new(BUDGET)
@@ -307,14 +323,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_long_run_on_the_loop_moves_it_back_and_doubles_the_proof() {
+    fn the_first_overshoot_on_the_loop_moves_it_back_and_doubles_the_proof() {
         let placement = placement();
         for doublings in 0..10 {
             let runs = runs_until_moved(&placement);
             assert_eq!(runs, 1_000 << doublings.min(6));
-            assert!((0..5_000).all(|_| placement.ran_on_loop(SHORT).is_none()));
-            let took = Duration::from_micros(21);
-            assert_eq!(placement.ran_on_loop(LONG), Some(Move::TooLong { took }));
+            assert!((0..5_000).all(|_| placement.ran_on_loop(LONGISH).is_none()));
+            let took = Duration::from_micros(101);
+            assert_eq!(
+                placement.ran_on_loop(OVERSHOT),
+                Some(Move::TooLong { took })
+            );
             assert!(!placement.is_on_loop());
         }
     }
@@ -323,7 +342,7 @@ mod tests {
     fn reports_from_where_the_method_is_not_change_nothing() {
         let placement = placement().proof(2);
         placement.ran_on_pool(SHORT);
-        assert_eq!(placement.ran_on_loop(LONG), None);
+        assert_eq!(placement.ran_on_loop(OVERSHOT), None);
         assert_eq!(
             (placement.next_proof(), runs_until_moved(&placement)),
             (2, 1)
@@ -346,7 +365,7 @@ mod tests {
         assert_eq!(placement.proof_of(full), COUNT_MAX);
         assert_eq!(full.returned().returns, DOUBLINGS_MAX);
         placement.state.store(full.packed(), Ordering::Relaxed);
-        assert!(placement.ran_on_loop(LONG).is_some());
+        assert!(placement.ran_on_loop(OVERSHOT).is_some());
         assert_eq!(Placement::new(BUDGET).proof(0).next_proof(), 1);
     }
 
@@ -365,7 +384,7 @@ mod tests {
             })
         };
         assert_eq!(told(&|| placement.ran_on_pool(SHORT)), 1);
-        assert_eq!(told(&|| placement.ran_on_loop(LONG)), 1);
+        assert_eq!(told(&|| placement.ran_on_loop(OVERSHOT)), 1);
         assert_eq!(placement.next_proof(), 2_000);
     }
 
@@ -396,8 +415,8 @@ mod tests {
             }
         }
 
-        fn ran_on_loop(&mut self, is_long: bool) {
-            if self.is_on_loop && is_long {
+        fn ran_on_loop(&mut self, overshoots: bool) {
+            if self.is_on_loop && overshoots {
                 self.is_on_loop = false;
                 self.returns += 1;
             }
@@ -409,15 +428,15 @@ mod tests {
         fn a_method_is_always_where_the_rules_say(
             first in 1_u32..250,
             // How many runs, whether on the loop, and how the last of them went.
-            stretches in prop::collection::vec((0_u32..300, any::<bool>(), 0_u8..3), 1..60),
+            stretches in prop::collection::vec((0_u32..300, any::<bool>(), 0_u8..5), 1..60),
         ) {
             let (placement, mut rules) = (placement().proof(first), Rules::default());
             for (runs, on_loop, last) in stretches {
-                let last = [SHORT, LONG, Run::Waited][usize::from(last)];
+                let last = [SHORT, LONG, LONGISH, OVERSHOT, Run::Waited][usize::from(last)];
                 for run in (0..runs).map(|_| SHORT).chain([last]) {
                     let was_on_loop = placement.is_on_loop();
                     let how = if on_loop {
-                        rules.ran_on_loop(run != SHORT);
+                        rules.ran_on_loop(matches!(run, OVERSHOT | Run::Waited));
                         placement.ran_on_loop(run)
                     } else {
                         rules.ran_on_pool(run != SHORT, first);

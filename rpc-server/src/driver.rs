@@ -214,6 +214,7 @@ impl ServerDriver {
         };
         let route = arrived.route;
         let call = self.calls.next_key();
+        let lap = self.begin_lap(route, arrived.link, call, io.now());
         let ticket = || Ticket {
             post: self.post.clone(),
             call,
@@ -221,7 +222,6 @@ impl ServerDriver {
             permits: self.shared.overdraw(&self.shared.default_pool),
             watch: None,
         };
-        let lap = self.begin_lap(route, arrived.link, call, io.now());
         let mut slot = self.slots.get_mut(route.place).and_then(Option::take);
         let served = Arc::clone(&route.service).inline(request, &mut slot, &ticket);
         self.end_lap(route, lap, &served);

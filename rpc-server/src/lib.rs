@@ -18,6 +18,7 @@
 //! * `dispatch` – from a request to a running handler, in place or as a job
 //! * [`driver`] – the answering end of one event loop: deadlines and answers
 //! * `place` – methods that find their own place, on the pool or on the loop
+//! * `preempted` – time that the system has taken from a thread
 //! * `drain` – how a server leaves, phase by phase
 //! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
@@ -34,6 +35,7 @@ pub mod driver;
 pub mod error;
 mod place;
 pub mod pool;
+mod preempted;
 pub mod router;
 pub mod server;
 mod shared;

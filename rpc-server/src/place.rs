@@ -14,6 +14,7 @@ use rpc_policy::place::{Placement, Run};
 use crate::calls::CallKey;
 use crate::dispatch::Inline;
 use crate::driver::{Mail, ServerDriver};
+use crate::preempted::Preempted;
 use crate::router::Route;
 use crate::shared::Shared;
 
@@ -86,6 +87,7 @@ impl Watch {
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch {
     last: Option<Lap>,
+    preempted: Option<Preempted>,
 }
 
 /// A run on a loop that is measured.
@@ -101,11 +103,19 @@ impl Stopwatch {
     /// A run begins. If it is of the same connection and turn as the one before, next to nothing lies between the two, and
     /// the end of that one is the beginning of this: one reading of the clock for a request instead of two, where
     /// requests are many.
-    fn begin(&self, link: Key, call: CallKey, turn: Instant, clock: &Clock) -> Lap {
+    fn begin(&mut self, link: Key, call: CallKey, turn: Instant, clock: &Clock) -> Lap {
         let last = self.last.filter(|last| {
             (last.link, last.turn) == (link, turn) && call.comes_next_after(last.call)
         });
         let at = last.map_or_else(|| clock.now(), |last| last.at);
+        match &mut self.preempted {
+            Some(preempted) => preempted.look(at),
+            // A clock that is moved by hand is not moved by the system.
+            None if self.last.is_none() && !clock.is_manual() => {
+                self.preempted = Preempted::watch(at);
+            }
+            None => {}
+        }
         Lap {
             link,
             call,
@@ -120,12 +130,20 @@ impl Stopwatch {
         self.last = Some(Lap { at, ..lap });
         at.saturating_duration_since(lap.at)
     }
+
+    /// The same without what the system has taken from this thread meanwhile.
+    fn without_preemption(&mut self, took: Duration) -> Duration {
+        let (Some(last), Some(preempted)) = (self.last, &mut self.preempted) else {
+            return took;
+        };
+        took.saturating_sub(preempted.since_last_look(last.at))
+    }
 }
 
 impl ServerDriver {
     /// A run in place begins. `None` if nobody wants to know how long it takes.
     pub(crate) fn begin_lap(
-        &self,
+        &mut self,
         route: &Route,
         link: Key,
         call: CallKey,
@@ -140,10 +158,15 @@ impl ServerDriver {
         let (Some(settling), Some(lap)) = (&route.settling, lap) else {
             return;
         };
-        let run = match served {
+        let mut run = match served {
             Inline::Done(_) => Run::Took(self.stopwatch.end(lap, &self.shared.clock)),
             Inline::Waits(..) => Run::Waited,
         };
+        if let Run::Took(took) = &mut run
+            && settling.placement.overshoots(Run::Took(*took))
+        {
+            *took = self.stopwatch.without_preemption(*took);
+        }
         if let Some(how) = settling.placement.ran_on_loop(run) {
             self.shared.moved(settling.method, how);
         }
