@@ -90,7 +90,7 @@ impl<S: Service> Mount<S> {
     /// loop's thread meanwhile is left out where the system tells. Observers are told of each move
     /// ([`Event::Moved`](crate::Event::Moved)), and so is the log, at `info`.
     ///
-    /// The price is one or two readings of the clock for a request, and that a loop is kept once by each run that shows that the
+    /// The price is two readings of the clock for a request, and that a loop is kept once by each run that shows that the
     /// method does not belong there. A handler that blocks its thread for long now and then is better left on a pool, and
     /// one that calls `.wait()` has to be: on a loop that is refused.
     ///

@@ -17,13 +17,6 @@ pub(crate) struct CallKey {
     number: u64,
 }
 
-impl CallKey {
-    /// Whether no call began between the two.
-    pub(crate) fn comes_next_after(self, other: Self) -> bool {
-        self.number == other.number + 1
-    }
-}
-
 /// A call that waits or runs on a pool.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {

@@ -214,7 +214,7 @@ impl ServerDriver {
         };
         let route = arrived.route;
         let call = self.calls.next_key();
-        let lap = self.begin_lap(route, arrived.link, call, io.now());
+        let begin = self.begin_run(route);
         let ticket = || Ticket {
             post: self.post.clone(),
             call,
@@ -224,7 +224,7 @@ impl ServerDriver {
         };
         let mut slot = self.slots.get_mut(route.place).and_then(Option::take);
         let served = Arc::clone(&route.service).inline(request, &mut slot, &ticket);
-        self.end_lap(route, lap, &served);
+        self.end_run(route, begin, &served);
         if let Some(kept) = self.slots.get_mut(route.place) {
             *kept = slot;
         }

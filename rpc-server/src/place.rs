@@ -3,15 +3,15 @@
 //! Workers and loops measure its runs and tell its [`Placement`], which decides. Requests whose bodies are packed are
 //! left out: what they grow to is unknown, so they never run on a loop.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rpc_core::{Clock, Compression, Event, MethodDescriptor, Move};
-use rpc_net::{Key, Post};
+use rpc_net::Post;
 use rpc_policy::place::{Placement, Run};
 
-use crate::calls::CallKey;
 use crate::dispatch::Inline;
 use crate::driver::{Mail, ServerDriver};
 use crate::preempted::Preempted;
@@ -83,93 +83,67 @@ impl Watch {
     }
 }
 
-/// Measures runs on a loop.
+/// Measures runs on a loop. Two readings of the clock for each: to take the end of one for the beginning of the next was
+/// tried, gained nothing that could be measured at 8x64 (`benches/benches/compare.rs`), and charged methods with what runs
+/// beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch {
-    last: Option<Lap>,
-    preempted: Option<Preempted>,
-}
-
-/// A run on a loop that is measured.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lap {
-    link: Key,
-    call: CallKey,
-    turn: Instant,
-    at: Instant,
+    /// Known from the first run on: only then is this the thread of the loop. `None` if nobody says.
+    preempted: OnceCell<Option<Preempted>>,
 }
 
 impl Stopwatch {
-    /// A run begins. If it is of the same connection and turn as the one before, next to nothing lies between the two, and
-    /// the end of that one is the beginning of this: one reading of the clock for a request instead of two, where
-    /// requests are many.
-    fn begin(&mut self, link: Key, call: CallKey, turn: Instant, clock: &Clock) -> Lap {
-        let last = self.last.filter(|last| {
-            (last.link, last.turn) == (link, turn) && call.comes_next_after(last.call)
-        });
-        let at = last.map_or_else(|| clock.now(), |last| last.at);
-        match &mut self.preempted {
-            Some(preempted) => preempted.look(at),
-            // A clock that is moved by hand is not moved by the system.
-            None if self.last.is_none() && !clock.is_manual() => {
-                self.preempted = Preempted::watch(at);
-            }
-            None => {}
-        }
-        Lap {
-            link,
-            call,
-            turn,
-            at,
-        }
-    }
-
-    /// A run has ended. Says how long it took.
-    fn end(&mut self, lap: Lap, clock: &Clock) -> Duration {
+    /// A run begins.
+    fn begin(&mut self, clock: &Clock) -> Instant {
         let at = clock.now();
-        self.last = Some(Lap { at, ..lap });
-        at.saturating_duration_since(lap.at)
+        self.preempted.get_or_init(|| {
+            // A clock that is moved by hand is not moved by the system.
+            (!clock.is_manual()).then(|| Preempted::watch(at)).flatten()
+        });
+        if let Some(Some(preempted)) = self.preempted.get_mut() {
+            preempted.look(at);
+        }
+        at
     }
 
-    /// The same without what the system has taken from this thread meanwhile.
-    fn without_preemption(&mut self, took: Duration) -> Duration {
-        let (Some(last), Some(preempted)) = (self.last, &mut self.preempted) else {
-            return took;
-        };
-        took.saturating_sub(preempted.since_last_look(last.at))
+    /// What is left of the time of a run that has just ended without what the system has taken from this thread.
+    fn without_preemption(&mut self, took: Duration, now: Instant) -> Duration {
+        match self.preempted.get_mut() {
+            Some(Some(preempted)) => took.saturating_sub(preempted.since_last_look(now)),
+            _ => took,
+        }
     }
 }
 
 impl ServerDriver {
     /// A run in place begins. `None` if nobody wants to know how long it takes.
-    pub(crate) fn begin_lap(
-        &mut self,
-        route: &Route,
-        link: Key,
-        call: CallKey,
-        turn: Instant,
-    ) -> Option<Lap> {
+    pub(crate) fn begin_run(&mut self, route: &Route) -> Option<Instant> {
         route.settling.as_ref()?;
-        Some(self.stopwatch.begin(link, call, turn, &self.shared.clock))
+        Some(self.stopwatch.begin(&self.shared.clock))
     }
 
     /// A run in place has ended, or has to wait.
-    pub(crate) fn end_lap(&mut self, route: &Route, lap: Option<Lap>, served: &Inline) {
-        let (Some(settling), Some(lap)) = (&route.settling, lap) else {
+    pub(crate) fn end_run(&mut self, route: &Route, begin: Option<Instant>, served: &Inline) {
+        let (Some(settling), Some(begin)) = (&route.settling, begin) else {
             return;
         };
-        let mut run = match served {
-            Inline::Done(_) => Run::Took(self.stopwatch.end(lap, &self.shared.clock)),
-            Inline::Waits(..) => Run::Waited,
+        let how = match served {
+            Inline::Waits(..) => settling.placement.ran_on_loop(Run::Waited),
+            Inline::Done(_) => self.took(settling, begin),
         };
-        if let Run::Took(took) = &mut run
-            && settling.placement.overshoots(Run::Took(*took))
-        {
-            *took = self.stopwatch.without_preemption(*took);
-        }
-        if let Some(how) = settling.placement.ran_on_loop(run) {
+        if let Some(how) = how {
             self.shared.moved(settling.method, how);
         }
+    }
+
+    fn took(&mut self, settling: &Settling, begin: Instant) -> Option<Move> {
+        let now = self.shared.clock.now();
+        let took = now.saturating_duration_since(begin);
+        if !settling.placement.overshoots(Run::Took(took)) {
+            return None;
+        }
+        let took = self.stopwatch.without_preemption(took, now);
+        settling.placement.ran_on_loop(Run::Took(took))
     }
 }
 
