@@ -19,6 +19,9 @@ pub struct Config {
     /// How long to wait before connecting again to an endpoint that could not be reached. Default: 100 ms growing by
     /// 1.6 up to 10 s, with full jitter.
     pub backoff: Backoff,
+    /// How long the event loop of the channel looks for answers and calls without sleeping when it has nothing to do.
+    /// Default: zero, it sleeps at once. See [`ChannelBuilder::busy_poll`](crate::ChannelBuilder::busy_poll).
+    pub busy_poll: Duration,
     /// How the process calls itself to servers. Default: empty.
     pub caller: String,
     /// How long a server that said it is about to stop gets no new calls while another one is there. Default: 2 s.
@@ -32,6 +35,7 @@ impl Default for Config {
             timeout: Some(Duration::from_secs(1)),
             connections_per_endpoint: 2,
             backoff: Backoff::default(),
+            busy_poll: Duration::ZERO,
             caller: String::new(),
             leaving_time: Duration::from_secs(2),
         }

@@ -65,7 +65,7 @@ pub use message::{Compression, Format, Message, Raw, Request, Response};
 pub use metadata::Metadata;
 pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor};
 pub use mount::Mount;
-pub use observe::{Event, Observer};
+pub use observe::{Event, Move, Observer};
 pub use service::{BoxService, Service};
 pub use spawn::{Executor, Job, Permit, Permits, Spawn};
 pub use status::{Code, Origin, Status};

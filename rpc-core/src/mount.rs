@@ -16,6 +16,9 @@ pub enum Dispatch {
     /// In place on the I/O thread: the fastest for handlers of a few microseconds, which must never block. A handler
     /// that has to wait for something is moved to the server's default pool.
     Inline,
+    /// Where its measured time says: a method begins on the server's default pool, is moved onto the loops when it has
+    /// proved to be short, and back when it is not. See [`Mount::auto`].
+    Auto,
 }
 
 /// A service with the choices made where it is mounted: on which pool it runs and how long its methods may take.
@@ -41,7 +44,13 @@ pub struct Options {
     pub method_timeouts: Vec<(&'static str, Duration)>,
     /// Where one of its methods runs, by name.
     pub method_dispatches: Vec<(&'static str, Dispatch)>,
+    /// How long 99 of 100 runs of a method that finds its own place may take; see [`Mount::auto_budget`].
+    pub auto_budget: Duration,
 }
+
+/// How long most runs of a method that finds its own place may take, unless it is told otherwise: about what handing a
+/// request to a pool and back costs when everybody sleeps, and little beside the time that a round trip takes.
+const AUTO_BUDGET: Duration = Duration::from_micros(20);
 
 impl<S: Service> Mount<S> {
     /// Mounts `service`, whose methods `descriptor` lists.
@@ -52,6 +61,7 @@ impl<S: Service> Mount<S> {
             timeout: None,
             method_timeouts: Vec::new(),
             method_dispatches: Vec::new(),
+            auto_budget: AUTO_BUDGET,
         };
         Self { service, options }
     }
@@ -66,6 +76,39 @@ impl<S: Service> Mount<S> {
     /// never block.
     pub fn inline(mut self) -> Self {
         self.options.dispatch = Dispatch::Inline;
+        self
+    }
+
+    /// Lets each method find its own place by its measured time, except methods for which something else is said.
+    ///
+    /// A method begins on the server's default pool. When at most one in a hundred of its first 1,000 runs took longer than
+    /// the [budget](Mount::auto_budget) or had to wait, it is moved onto the event loops and saves two thread switches a
+    /// request, as if it were [inline](Mount::inline). At the first run there that takes longer than five times the budget,
+    /// or has to wait, it is moved back, and has to prove itself anew by twice as many runs as the last time, up to 64,000.
+    /// What is measured is what would keep a loop: filters, decoding, handler, encoding; what the system takes from the
+    /// loop's thread meanwhile is left out where the system tells. Observers are told of each move
+    /// ([`Event::Moved`](crate::Event::Moved)), and so is the log, at `info`.
+    ///
+    /// The price is two readings of the clock for a request, and that a loop is kept once by each run that shows that the
+    /// method does not belong there. A handler that blocks its thread for long now and then is better left on a pool, and
+    /// one that calls `.wait()` has to be: on a loop that is refused.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rpc_core::{Mount, Service};
+    /// # fn example(echo: Mount<impl Service>) -> Mount<impl Service> {
+    /// echo.auto().auto_budget(Duration::from_micros(50))
+    /// # }
+    /// ```
+    pub fn auto(mut self) -> Self {
+        self.options.dispatch = Dispatch::Auto;
+        self
+    }
+
+    /// How long 99 of 100 runs of a method that finds its own place may take, if it is to be moved onto the event loops.
+    /// One that keeps a loop for five times as long leads back. Default: 20 µs. Of no effect on other methods.
+    pub fn auto_budget(mut self, budget: Duration) -> Self {
+        self.options.auto_budget = budget;
         self
     }
 
@@ -88,6 +131,14 @@ impl<S: Service> Mount<S> {
     /// never block. A name that the service does not have is an error when the server is bound.
     pub fn method_inline(mut self, name: &'static str) -> Self {
         let dispatch = Dispatch::Inline;
+        self.options.method_dispatches.push((name, dispatch));
+        self
+    }
+
+    /// Lets the method called `name` in the .proto file find its own place, wherever the others run; see [`Mount::auto`].
+    /// A name that the service does not have is an error when the server is bound.
+    pub fn method_auto(mut self, name: &'static str) -> Self {
+        let dispatch = Dispatch::Auto;
         self.options.method_dispatches.push((name, dispatch));
         self
     }

@@ -1,5 +1,6 @@
 //! What happened, as plain events. Metrics, traces and access logs are observers of the same few events.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -56,6 +57,55 @@ pub enum Event<'a> {
         /// What it said.
         kind: std::io::ErrorKind,
     },
+    /// A method that finds its own place runs somewhere else from now on; see [`Mount::auto`](crate::Mount::auto).
+    Moved {
+        /// Which method.
+        method: &'static MethodDescriptor,
+        /// Where to, and why.
+        how: Move,
+    },
     /// The server begins to leave.
     DrainStarted,
+}
+
+/// Where a method that finds its own place is moved, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Move {
+    /// Onto the event loops: it has proved to be short.
+    ToLoop {
+        /// By so many runs on the pool.
+        runs: u32,
+        /// The longest of them. One in a hundred may be beyond the budget.
+        longest: Duration,
+    },
+    /// Back to the pool: it has kept a loop for longer than it may.
+    TooLong {
+        /// For so long.
+        took: Duration,
+    },
+    /// Back to the pool: its handler had to wait for something.
+    HadToWait,
+}
+
+impl Move {
+    /// Whether it leads onto the event loops.
+    pub fn is_to_loop(self) -> bool {
+        matches!(self, Self::ToLoop { .. })
+    }
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ToLoop { runs, longest } => {
+                write!(
+                    f,
+                    "onto the loops: the longest of {runs} runs took {longest:?}"
+                )
+            }
+            Self::TooLong { took } => write!(f, "back to the pool: a run took {took:?}"),
+            Self::HadToWait => f.write_str("back to the pool: a run had to wait"),
+        }
+    }
 }

@@ -39,6 +39,11 @@ impl Clock {
         )
     }
 
+    /// Whether it is moved by hand.
+    pub fn is_manual(&self) -> bool {
+        self.manual.is_some()
+    }
+
     /// The time now.
     pub fn now(&self) -> Instant {
         match &self.manual {
@@ -50,7 +55,7 @@ impl Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.manual.is_some() {
+        f.write_str(if self.is_manual() {
             "Clock::manual"
         } else {
             "Clock::system"

@@ -10,6 +10,7 @@
 //! # Layout
 //!
 //! * [`reactor`] – one thread, one poller: [`Seat`] and [`Reactor`]
+//! * `busy_poll` – how long a loop that has nothing to do stays awake
 //! * [`engine`] – what is done in a turn, on any [`Wire`]
 //! * [`io`] – [`Driver`], and what it may do to its connections: [`Io`]
 //! * [`slab`] – connections under keys that do not fit whoever comes after them, and what is known of each
@@ -22,6 +23,7 @@
 //! * [`signal`] – SIGTERM and SIGINT, as values
 
 mod buffer;
+mod busy_poll;
 pub mod engine;
 pub mod io;
 mod link;

@@ -12,6 +12,7 @@ use rpc_core::{Clock, park};
 use slab::Slab;
 use socket2::SockRef;
 
+use crate::busy_poll::BusyPoll;
 use crate::engine::Engine;
 use crate::io::{Action, Driver, Origin};
 use crate::listen::{ACCEPTS_PER_WAKE, Listener, Next};
@@ -39,6 +40,7 @@ pub struct Seat<M> {
     post: Post<M>,
     dealt: Mailbox<Accepted>,
     place: Place,
+    busy_poll: BusyPoll,
 }
 
 impl<M: Send + 'static> Seat<M> {
@@ -62,7 +64,15 @@ impl<M: Send + 'static> Seat<M> {
             post: Post::new(sender),
             dealt,
             place,
+            busy_poll: BusyPoll::default(),
         })
+    }
+
+    /// Lets the loop look again without sleeping until nothing has happened for `duration`. Zero, the default, lets it
+    /// sleep whenever there is nothing to do.
+    pub fn busy_poll(mut self, duration: Duration) -> Self {
+        self.busy_poll = BusyPoll::new(duration);
+        self
     }
 
     /// Reaches the driver that will sit here.
@@ -119,6 +129,7 @@ impl<M: Send + 'static> Seat<M> {
             dealt: self.dealt,
             arrivals: Vec::new(),
             connecting: Slab::new(),
+            busy_poll: self.busy_poll,
         })
     }
 }
@@ -134,6 +145,7 @@ pub struct Reactor<D: Driver> {
     dealt: Mailbox<Accepted>,
     arrivals: Vec<Accepted>,
     connecting: Slab<Connecting>,
+    busy_poll: BusyPoll,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -153,7 +165,7 @@ impl<D: Driver> Reactor<D> {
         self.wait_for_readiness()?;
         let now = self.clock.now();
         self.engine.set_time(now);
-        self.note_readiness();
+        self.note_readiness(now);
         self.accept(now);
         self.adopt_dealt();
         self.engine.turn(now);
@@ -171,7 +183,9 @@ impl<D: Driver> Reactor<D> {
 
     /// How long nothing has to be done. The clock is read only when a timer bounds that.
     fn patience(&self) -> Option<Duration> {
-        if self.engine.has_work() || self.doors.iter().any(|door| door.next == Next::Again) {
+        let has_work =
+            self.engine.has_work() || self.doors.iter().any(|door| door.next == Next::Again);
+        if has_work || self.busy_poll.is_awake() {
             return Some(Duration::ZERO);
         }
         let rests = self.doors.iter().filter_map(|door| match door.next {
@@ -186,7 +200,12 @@ impl<D: Driver> Reactor<D> {
         ))
     }
 
-    fn note_readiness(&mut self) {
+    fn note_readiness(&mut self, now: Instant) {
+        if self.events.is_empty() {
+            self.busy_poll.note_silence(now);
+        } else {
+            self.busy_poll.note_activity(now);
+        }
         let mut connected = Vec::new();
         for event in &self.events {
             match event.token().0 as u64 {

@@ -39,6 +39,7 @@
 //! * [`filter`] – policies as filters
 //! * [`token_bucket`] – so many a second
 //! * [`concurrency`] – so many at once
+//! * [`place`] – on the pool or on the loop, by how long a method takes
 //! * [`retry`] – when to try again, and how often all in all
 //! * [`random`] – numbers for jitter
 
@@ -46,6 +47,7 @@ pub mod admit;
 pub mod balance;
 pub mod concurrency;
 pub mod filter;
+pub mod place;
 pub mod random;
 pub mod retry;
 pub mod token_bucket;
@@ -54,6 +56,7 @@ mod zero;
 pub use admit::{Admit, Arrival, Guards};
 pub use balance::Balancer;
 pub use concurrency::ConcurrencyLimit;
+pub use place::Placement;
 pub use random::Random;
 pub use retry::{Backoff, RetryBudget};
 pub use token_bucket::TokenBucket;

@@ -17,6 +17,9 @@ pub struct Config {
     pub limits: Limits,
     /// How many event loops serve connections. Default: half the cores, at least 1, at most 16.
     pub reactors: usize,
+    /// How long an event loop that has nothing to do looks again without sleeping. Default: zero, it sleeps at once. See
+    /// [`ServerBuilder::busy_poll`](crate::ServerBuilder::busy_poll).
+    pub busy_poll: Duration,
     /// How many threads the default pool has. Default: four for each core, at least 8.
     pub workers: usize,
     /// How long any call may take, counted from its arrival. Default: as long as the caller gives it.
@@ -45,6 +48,7 @@ impl Default for Config {
             limits: Limits::default(),
             reactors: thread::available_parallelism()
                 .map_or(1, |cores| (cores.get() / 2).clamp(1, 16)),
+            busy_poll: Duration::ZERO,
             workers: pool::default_threads(),
             timeout: None,
             close_wait: Duration::from_millis(500),

@@ -19,6 +19,7 @@ use crate::calls::{ActiveCall, CallKey, Calls};
 use crate::dispatch::{InPlace, Inline, Ticket, answered_at, timed_out};
 use crate::drain::Phase;
 use crate::driver::{Alarm, Due, Mail, ServerDriver};
+use crate::place::{Stopwatch, Watch};
 use crate::router::Route;
 use crate::shared::Shared;
 
@@ -27,6 +28,7 @@ pub(crate) struct Desk {
     pub(crate) shared: Arc<Shared>,
     pub(crate) calls: Calls,
     pub(crate) phase: Phase,
+    pub(crate) stopwatch: Stopwatch,
     post: Post<Mail>,
     scopes: ByLink<Arc<Scope>>,
     /// By place of the service.
@@ -58,6 +60,7 @@ impl Desk {
             shared,
             calls: Calls::default(),
             phase: Phase::Serving,
+            stopwatch: Stopwatch::default(),
             post,
             scopes: ByLink::default(),
             in_place,
@@ -117,17 +120,15 @@ impl Desk {
         if let Err(status) = self.admit(&arrived, io.now()) {
             return self.refuse(arrived, status, io);
         }
-        match &route.dispatch {
-            // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
-            Dispatch::Inline if arrived.inbound.compression() == Compression::None => {
-                self.serve_inline(arrived, io);
-            }
-            Dispatch::On(executor) => self.serve_on_pool(arrived, executor, io),
-            _ => {
-                let pool = self.shared.default_pool.clone();
-                self.serve_on_pool(arrived, &pool, io);
-            }
+        // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
+        if route.is_in_place() && arrived.inbound.compression() == Compression::None {
+            return self.serve_inline(arrived, io);
         }
+        if let Dispatch::On(executor) = &route.dispatch {
+            return self.serve_on_pool(arrived, executor, io);
+        }
+        let pool = self.shared.default_pool.clone();
+        self.serve_on_pool(arrived, &pool, io);
     }
 
     /// Hands over what was collected for pools.
@@ -219,17 +220,20 @@ impl Desk {
         };
         let route = arrived.route;
         let call = self.calls.next_key();
+        let begin = self.begin_run(route);
         let (post, shared) = (&self.post, &self.shared);
         let ticket = || Ticket {
             post: post.clone(),
             call,
             executor: shared.default_pool.clone(),
             permits: shared.overdraw(&shared.default_pool),
+            watch: None,
         };
         let Some(service) = self.in_place.get_mut(route.place) else {
             return;
         };
         let served = service.serve(request, &ticket);
+        self.end_run(route, begin, &served);
         match served {
             Inline::Done(outcome) => {
                 let to = arrived.inbound.reply_to;
@@ -262,6 +266,11 @@ impl Desk {
             call,
             executor: executor.clone(),
             permits,
+            watch: Watch::new(
+                arrived.route.settling.as_ref(),
+                arrived.inbound.compression(),
+                &self.shared.clock,
+            ),
         };
         let (job, handle) = Arc::clone(&arrived.route.service).job(request, ticket);
         self.start(call, arrived, executor, job, handle, io);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use rpc_net::Post;
 use crate::attempt::{Attempt, Outcome, contained};
 use crate::calls::CallKey;
 use crate::driver::Mail;
+use crate::place::Watch;
 use crate::router::UnpackedMax;
 
 /// A mounted service, its type erased.
@@ -74,12 +75,15 @@ impl<S: Service + 'static> Hosted for Host<S> {
         })
     }
 
-    fn job(self: Arc<Self>, request: Request, ticket: Ticket) -> (Job, JobHandle) {
+    fn job(self: Arc<Self>, request: Request, mut ticket: Ticket) -> (Job, JobHandle) {
         let executor = ticket.executor.clone();
         let future = async move {
-            let outcome = match expired(&request) {
-                Some(status) => Err(status),
-                None => serve(&*self.service, request).await,
+            let outcome = if let Some(status) = expired(&request) {
+                Err(status)
+            } else {
+                let mut served = pin!(serve(&*self.service, request));
+                let Ticket { watch, post, .. } = &mut ticket;
+                poll_fn(|cx| Watch::polled(watch, post, || served.as_mut().poll(cx))).await
             };
             ticket.finish(outcome);
         };
@@ -103,6 +107,8 @@ pub(crate) struct Ticket {
     pub(crate) call: CallKey,
     pub(crate) executor: Executor,
     pub(crate) permits: [Permit; 2],
+    /// Measures the run, where that decides where later ones take place.
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Ticket {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Inbound, ServerConnection};
-use rpc_core::{Cause, Deadline, Event};
+use rpc_core::{Cause, Deadline, Event, MethodDescriptor, Move};
 use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 
 use crate::attempt::Outcome;
@@ -30,6 +30,10 @@ enum Note {
         call: CallKey,
         outcome: Outcome,
     },
+    Moved {
+        method: &'static MethodDescriptor,
+        how: Move,
+    },
     Drain {
         close_wait: Duration,
         grace: Duration,
@@ -50,6 +54,11 @@ impl Mail {
 
     pub(crate) fn done(call: CallKey, outcome: Outcome) -> Self {
         Self(Note::Done { call, outcome })
+    }
+
+    /// A worker's run has moved a method.
+    pub(crate) fn moved(method: &'static MethodDescriptor, how: Move) -> Self {
+        Self(Note::Moved { method, how })
     }
 }
 
@@ -124,6 +133,7 @@ impl Driver for ServerDriver {
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
         match mail.0 {
             Note::Done { call, outcome } => self.desk.finish(call, outcome, io),
+            Note::Moved { method, how } => self.desk.shared.moved(method, how),
             Note::Drain { close_wait, grace } => self.desk.begin_draining(close_wait, grace, io),
             Note::Stop => {
                 self.desk.cut(io);

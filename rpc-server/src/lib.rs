@@ -19,6 +19,8 @@
 //! * `desk` – where its requests are served: admission, deadlines and answers
 //! * `dispatch` – from a request to a running handler, in place or as a job
 //! * `attempt` – futures that contain what handlers do
+//! * `place` – methods that find their own place, on the pool or on the loop
+//! * `preempted` – time that the system has taken from a thread
 //! * `drain` – how a server leaves, phase by phase
 //! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
@@ -35,7 +37,9 @@ mod dispatch;
 mod drain;
 pub mod driver;
 pub mod error;
+mod place;
 pub mod pool;
+mod preempted;
 pub mod router;
 mod routes;
 pub mod server;

@@ -17,6 +17,7 @@ use rpc_core::{
 
 use crate::ServeError;
 use crate::dispatch::{Hosted, InPlace, hosted, timed_out};
+use crate::place::Settling;
 use crate::routes::Routes;
 
 /// Finds the service that a path belongs to. It is a service itself: a test calls it without any port through
@@ -39,8 +40,20 @@ pub(crate) struct Route {
     /// The place of the service among those mounted.
     pub(crate) place: usize,
     pub(crate) dispatch: Dispatch,
+    /// Present if the method finds its own place.
+    pub(crate) settling: Option<Arc<Settling>>,
     pub(crate) service_timeout: Option<Duration>,
     pub(crate) method_timeout: Option<Duration>,
+}
+
+impl Route {
+    /// Whether requests are served on the loop now.
+    pub(crate) fn is_in_place(&self) -> bool {
+        match &self.settling {
+            Some(settling) => settling.is_on_loop(),
+            None => matches!(self.dispatch, Dispatch::Inline),
+        }
+    }
 }
 
 /// What bodies may grow to when they are unpacked: one number for all services of a router.
@@ -158,12 +171,14 @@ impl Router {
             }
         }
         for method in options.descriptor.methods {
-            let dispatch = chosen(&options.method_dispatches, method);
+            let dispatch = chosen(&options.method_dispatches, method).unwrap_or(&options.dispatch);
+            let settles = matches!(dispatch, Dispatch::Auto);
             let route = Route {
                 method,
                 service: Arc::clone(service),
                 place: self.services.len(),
-                dispatch: dispatch.unwrap_or(&options.dispatch).clone(),
+                dispatch: dispatch.clone(),
+                settling: settles.then(|| Settling::new(method, options.auto_budget)),
                 service_timeout: options.timeout,
                 method_timeout: chosen(&options.method_timeouts, method).copied(),
             };
@@ -292,10 +307,36 @@ mod tests {
     }
 
     #[test]
+    fn only_methods_that_find_their_own_place_are_measured() {
+        let mount = Mount::new(&ECHO, Silent).inline().method_auto("Slow");
+        let router = Router::new().mount(mount);
+        let is_measured = |path: &[u8]| router.route(path).unwrap().settling.is_some();
+        assert!(is_measured(b"/test.Echo/Slow"));
+        assert!(!is_measured(b"/test.Echo/Echo"));
+        let is_in_place = |path: &[u8]| router.route(path).unwrap().is_in_place();
+        assert!(
+            !is_in_place(b"/test.Echo/Slow"),
+            "before it has proved to be short"
+        );
+        assert!(is_in_place(b"/test.Echo/Echo"));
+    }
+
+    #[test]
+    fn loops_find_one_place_for_a_method_together() {
+        let router = Router::new().mount(Mount::new(&ECHO, Silent).auto());
+        let path = b"/test.Echo/Echo";
+        let settling = |routes: &mut Routes| routes.find(path).unwrap().settling.clone().unwrap();
+        let mut loops = [router.for_loop().0, router.for_loop().0];
+        let [first, second] = &mut loops;
+        assert!(Arc::ptr_eq(&settling(first), &settling(second)));
+    }
+
+    #[test]
     fn a_choice_for_a_method_that_is_not_there_names_it() {
         let second = Duration::from_secs(1);
         for mount in [
             Mount::new(&ECHO, Silent).method_inline("echo"),
+            Mount::new(&ECHO, Silent).method_auto("echo"),
             Mount::new(&ECHO, Silent).method_timeout("echo", second),
         ] {
             let mistake = Router::new().mount(mount).check().unwrap_err().to_string();

@@ -96,6 +96,7 @@ impl Server {
             let driver = ServerDriver::new(Arc::clone(&self.shared), seat.post().clone());
             let (listeners, places) = listeners.take().unwrap_or_default();
             let reactor = seat
+                .busy_poll(self.config.busy_poll)
                 .seat(driver, self.clock.clone(), listeners, places)
                 .map_err(failed)?;
             let thread = thread::Builder::new()

@@ -6,8 +6,11 @@
 
 use std::env;
 use std::error::Error;
+use std::time::Duration;
 
-use tern::{Pool, Server, terminate};
+use tern::mount::Dispatch;
+use tern::server::builder::Services;
+use tern::{Filter, Mount, Pool, Server, ServerBuilder, Service, terminate};
 use tern_benches::echo::{EchoServer, Echoing};
 use tern_benches::framework::{Checked, Counted, Metrics, Timed};
 
@@ -15,9 +18,14 @@ const USAGE: &str = "\
 usage: bench-echo ADDR [options]
 
   --inline       run the handler in place on the I/O thread; default: on a pool
+  --auto         let the method find its own place
   --blocking     implement the trait of plain functions; default: async functions
   --workers N    threads of the pool; default: as many as Tern takes
+  --spin         let event loops look for more for 50 us before they sleep
   --framework    four filters, a limiter at the door, metrics for each method";
+
+/// How long loops stay awake that are told to.
+const SPIN: Duration = Duration::from_micros(50);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
@@ -25,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--inline" => options.is_inline = true,
+            "--inline" => options.dispatch = Dispatch::Inline,
+            "--auto" => options.dispatch = Dispatch::Auto,
+            "--spin" => options.busy_poll = SPIN,
             "--blocking" => options.is_blocking = true,
             "--framework" => options.is_framework = true,
             "--workers" => options.workers = Some(arguments.next().ok_or(USAGE)?.parse()?),
@@ -42,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 #[derive(Default)]
 struct Options {
-    is_inline: bool,
+    dispatch: Dispatch,
+    busy_poll: Duration,
     is_blocking: bool,
     is_framework: bool,
     workers: Option<usize>,
@@ -50,32 +61,36 @@ struct Options {
 
 impl Options {
     fn server(&self, address: &str) -> Result<Server, tern::ServeError> {
-        let pool = self.pool();
+        let builder = Server::builder()
+            .pool(&self.pool())
+            .busy_poll(self.busy_poll);
         if self.is_framework {
-            let builder = Server::builder()
-                .pool(&pool)
+            let builder = builder
                 .admit(tern::RateLimit::per_second(100_000_000).burst(10_000_000))
                 .observer(Metrics::default())
                 .filter(Counted::default())
                 .filter(Timed::default())
                 .filter(tern::Concurrency::max(65_536))
                 .filter(Checked);
-            return match (self.is_blocking, self.is_inline) {
-                (false, false) => builder.service(EchoServer::new(Echoing)),
-                (false, true) => builder.service(EchoServer::new(Echoing).inline()),
-                (true, false) => builder.service(EchoServer::blocking(Echoing)),
-                (true, true) => builder.service(EchoServer::blocking(Echoing).inline()),
-            }
-            .bind(address);
+            return self.mounted(builder).bind(address);
         }
-        let builder = Server::builder().pool(&pool);
-        match (self.is_blocking, self.is_inline) {
-            (false, false) => builder.service(EchoServer::new(Echoing)),
-            (false, true) => builder.service(EchoServer::new(Echoing).inline()),
-            (true, false) => builder.service(EchoServer::blocking(Echoing)),
-            (true, true) => builder.service(EchoServer::blocking(Echoing).inline()),
+        self.mounted(builder).bind(address)
+    }
+
+    fn mounted<F: Filter>(&self, builder: ServerBuilder<F>) -> ServerBuilder<F, Services> {
+        if self.is_blocking {
+            builder.service(self.placed(EchoServer::blocking(Echoing)))
+        } else {
+            builder.service(self.placed(EchoServer::new(Echoing)))
         }
-        .bind(address)
+    }
+
+    fn placed<S: Service>(&self, mount: Mount<S>) -> Mount<S> {
+        match self.dispatch {
+            Dispatch::Inline => mount.inline(),
+            Dispatch::Auto => mount.auto(),
+            _ => mount,
+        }
     }
 
     fn pool(&self) -> Pool {
