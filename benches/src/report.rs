@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Write};
 
-/// A table. Its first column is text, the others are figures.
+/// A table. Its first column is text, the others are figures unless it is told otherwise.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    text_columns: Vec<usize>,
 }
 
 impl Table {
@@ -13,7 +14,14 @@ impl Table {
     pub fn new(columns: &[&str]) -> Self {
         Self {
             rows: vec![columns.iter().map(ToString::to_string).collect()],
+            text_columns: vec![0],
         }
+    }
+
+    /// These columns are text, too.
+    pub fn with_text_columns(mut self, columns: &[usize]) -> Self {
+        self.text_columns.extend_from_slice(columns);
+        self
     }
 
     /// Adds a row.
@@ -36,18 +44,20 @@ impl fmt::Display for Table {
         for (index, row) in self.rows.iter().enumerate() {
             for (column, cell) in row.iter().enumerate() {
                 let width = self.width(column);
-                match column {
-                    0 => write!(f, "| {cell:<width$} ")?,
-                    _ => write!(f, "| {cell:>width$} ")?,
+                if self.text_columns.contains(&column) {
+                    write!(f, "| {cell:<width$} ")?;
+                } else {
+                    write!(f, "| {cell:>width$} ")?;
                 }
             }
             f.write_str("|\n")?;
             if index == 0 {
                 for column in 0..row.len() {
                     let dashes = "-".repeat(self.width(column));
-                    match column {
-                        0 => write!(f, "| {dashes} ")?,
-                        _ => write!(f, "| {}: ", &dashes[1..])?,
+                    if self.text_columns.contains(&column) {
+                        write!(f, "| {dashes} ")?;
+                    } else {
+                        write!(f, "| {}: ", &dashes[1..])?;
                     }
                 }
                 f.write_str("|\n")?;
