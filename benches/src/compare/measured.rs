@@ -14,7 +14,7 @@ pub struct Measured {
     /// Crates in the run-time tree of the facade.
     pub crates: Option<usize>,
     /// Who does not take part, and why.
-    pub(super) absent: Vec<(&'static str, String)>,
+    absent: Vec<(&'static str, String)>,
 }
 
 /// What idle connections cost.
@@ -40,6 +40,16 @@ impl Measured {
     /// Adds what a contestant's program is.
     pub fn add_footprint(&mut self, name: &'static str, footprint: Footprint) {
         self.footprints.push((name, footprint));
+    }
+
+    /// Adds somebody who does not take part, and why.
+    pub fn add_absence(&mut self, name: &'static str, why: String) {
+        self.absent.push((name, why));
+    }
+
+    /// Who does not take part, and why.
+    pub fn absences(&self) -> &[(&'static str, String)] {
+        &self.absent
     }
 
     /// All that took part in a cell.
@@ -72,14 +82,6 @@ impl Measured {
     /// Why somebody does not take part.
     pub fn absence(&self, name: &str) -> Option<&str> {
         find(&self.absent, name).map(String::as_str)
-    }
-
-    /// What went wrong in cells.
-    pub fn failures(&self) -> impl Iterator<Item = (Cell, &'static str, &str)> {
-        self.cells.iter().flat_map(|(cell, all)| {
-            all.iter()
-                .filter_map(|(name, rounds)| Some((*cell, *name, rounds.failure.as_deref()?)))
-        })
     }
 }
 

@@ -105,8 +105,9 @@ impl Run<'_> {
             return Err(format!("there is no `{name}`, but {}", names.join(", ")).into());
         }
         if self.options.has_gates() {
-            let missing = contestant::MISSING.map(|(name, reason)| (name, reason.to_owned()));
-            self.measured.absent.extend(missing);
+            for (name, why) in contestant::MISSING {
+                self.measured.add_absence(name, why.to_owned());
+            }
         }
         let mut versions = Table::new(&["server", "version"]).with_text_columns(&[1]);
         for mut contestant in all {
@@ -118,11 +119,11 @@ impl Run<'_> {
                     versions.row([contestant.name().to_owned(), contestant.version()]);
                     self.contestants.push(contestant);
                 }
-                Err(reason) => self.measured.absent.push((contestant.name(), reason)),
+                Err(why) => self.measured.add_absence(contestant.name(), why),
             }
         }
         self.document.section(&"Who is compared", &versions);
-        for (name, why) in &self.measured.absent {
+        for (name, why) in self.measured.absences() {
             self.document.say(&format!("Without {name}: {why}."));
         }
         self.is_pinned = machine::pin_client();

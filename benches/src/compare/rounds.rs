@@ -92,6 +92,15 @@ impl Rounds {
     }
 }
 
+impl FromIterator<Round> for Rounds {
+    fn from_iter<I: IntoIterator<Item = Round>>(rounds: I) -> Self {
+        Self {
+            all: rounds.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What is asked of a contestant in a cell.
 pub(super) fn plan(contestant: &dyn Contestant, cell: Cell, pace: Pace) -> Plan {
     Plan {

@@ -179,8 +179,10 @@ impl Gate {
     fn why_not(&self, measured: &Measured) -> String {
         let parties = [self.quantity.reference(), Some(self.own)];
         let parties = || parties.iter().flatten();
-        if let Some((name, why)) = parties().find_map(|name| Some((name, measured.absence(name)?)))
-        {
+        let mut absences = parties().filter_map(|name| Some((name, measured.absence(name)?)));
+        if let Some((name, why)) = absences.next() {
+            // A compiler says more than a table has room for; all of it stands where contestants are listed.
+            let why = why.lines().next().unwrap_or_default();
             return format!("without {name}, {why}");
         }
         match self.quantity {
@@ -257,8 +259,13 @@ fn dash() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use hdrhistogram::Histogram;
+
     use super::*;
-    use crate::compare::Idle;
+    use crate::compare::{Idle, Rounds};
+    use crate::load::Outcome;
 
     fn idle_gate() -> &'static Gate {
         let mut gates = GATES.iter();
@@ -290,6 +297,64 @@ mod tests {
         let cell = Cell::new(1, 1, 1);
         assert!(Quantity::PerCore(cell, "x").reaches(2.0, 1.0));
         assert!(!Quantity::Cpu(cell, "x").reaches(2.0, 1.0));
+    }
+
+    /// Rounds that took so many microseconds of CPU for each request, and as many until it was answered.
+    fn rounds(all: [f64; 3]) -> Rounds {
+        let round = |micros: f64| {
+            let mut latency =
+                Histogram::new_with_bounds(1, 1_000_000, 3).expect("these are bounds");
+            latency.saturating_record((micros * 1e3) as u64);
+            let outcome = Outcome {
+                requests: 1,
+                elapsed: Duration::from_secs(1),
+                latency,
+            };
+            Round {
+                outcome,
+                cpu_us: micros,
+                memory_peak: 0,
+            }
+        };
+        all.into_iter().map(round).collect()
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round_and_their_median_is_judged() {
+        let cell = Cell::new(8, 64, 32);
+        let mut measured = Measured::default();
+        let all = vec![
+            ("own", rounds([1.0, 2.0, 4.0])),
+            ("other", rounds([3.0, 8.0, 20.0])),
+        ];
+        measured.add_cell(cell, all);
+        let judge = |quantity| {
+            let gate = Gate {
+                row: 0,
+                own: "own",
+                quantity,
+                gate: 4.0,
+                stretch: None,
+            };
+            let (figures, verdict) = gate.judge(&measured);
+            let median = figures.median().expect("all is measured");
+            ((median * 100.0).round(), verdict)
+        };
+        let per_core = judge(Quantity::PerCore(cell, "other"));
+        assert_eq!(per_core, (400.0, Verdict::Holds));
+        let cpu = judge(Quantity::Cpu(cell, "other"));
+        assert_eq!(cpu, (25.0, Verdict::Holds));
+        assert_eq!(judge(Quantity::P50(cell, "other")), cpu);
+        assert_eq!(judge(Quantity::P99(cell, "other")), cpu);
+    }
+
+    #[test]
+    fn who_is_absent_is_named_with_the_first_line_of_the_reason() {
+        let mut measured = Measured::default();
+        measured.add_absence(idle_gate().own, "it rains\nand pours".to_owned());
+        let (_, verdict) = idle_gate().judge(&measured);
+        let why = format!("without {}, it rains", idle_gate().own);
+        assert_eq!(verdict, Verdict::NotMeasured(why));
     }
 
     #[test]
