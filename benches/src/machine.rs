@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::thread;
 
@@ -30,7 +30,8 @@ pub fn find(tool: &str) -> Option<PathBuf> {
 ///
 /// What it complained of, if it failed.
 pub fn output(command: &mut Command) -> Result<String, String> {
-    let name = command.get_program().display().to_string();
+    let program = Path::new(command.get_program()).file_name();
+    let name = program.unwrap_or_default().display().to_string();
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{name}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -14,6 +14,8 @@ echo of so many bytes over TCP on this machine. `8x64` are 8 connections with 64
 closed – an answer brings the next call – but for the table of fixed rates, so its latencies compare servers and are no \
 promise.
 
+All that is written in Rust is built with fat LTO and one codegen unit, C++ with -O3, Go as Go does.
+
 CPU is the time that all threads of the server ran. Rounds of all servers are interleaved, each in a fresh process. \
 Ratios are taken within a round; shown is their median and, in brackets, the smallest and the largest. Figures of \
 different runs or machines are not to be compared.

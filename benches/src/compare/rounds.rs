@@ -18,6 +18,8 @@ pub struct Round {
     pub cpu_us: f64,
     /// The most memory that it has had, in bytes.
     pub memory_peak: u64,
+    /// System calls for each request; `None` where nothing counts them.
+    pub syscalls: Option<f64>,
 }
 
 impl Round {
@@ -36,8 +38,6 @@ impl Round {
 #[derive(Debug, Clone, Default)]
 pub struct Rounds {
     all: Vec<Round>,
-    /// System calls for each request, counted in a run of its own.
-    pub syscalls: Option<f64>,
     /// Why there are no more rounds.
     pub failure: Option<String>,
 }
@@ -48,6 +48,11 @@ impl Rounds {
         self.all.iter().map(figure).collect()
     }
 
+    /// System calls for each request, of each round that counted them.
+    pub fn syscalls(&self) -> Figures {
+        self.all.iter().filter_map(|round| round.syscalls).collect()
+    }
+
     /// This one's figure in relation to that of another, round by round.
     pub fn against(&self, other: Option<&Self>, ratio: impl Fn(&Round, &Round) -> f64) -> Figures {
         let others = other.map_or(&[][..], |other| &other.all);
@@ -55,7 +60,7 @@ impl Rounds {
         pairs.map(|(own, other)| ratio(own, other)).collect()
     }
 
-    /// Measures one round more; the last one counts system calls, too. Who has failed once is left alone.
+    /// Measures one round more. Who has failed once is left alone.
     pub(super) fn measure(
         &mut self,
         contestant: &dyn Contestant,
@@ -81,11 +86,8 @@ impl Rounds {
         let plan = plan(contestant, cell, Pace::Closed);
         let mut load = Load::connect(server.address(), plan).map_err(failed)?;
         let round = measure(&server, &mut load, options).map_err(failed)?;
-        self.all.push(round);
-        if self.all.len() == options.rounds {
-            self.syscalls = syscalls(&server, &mut load).map_err(failed)?;
-        }
         load.finish().map_err(failed)?;
+        self.all.push(round);
         drop(load);
         server.end();
         Ok(())
@@ -118,10 +120,12 @@ fn measure(server: &ServerProcess, load: &mut Load, options: &Options) -> Result
     let before = server.cpu_time();
     let outcome = load.run(options.window)?;
     let cpu = server.cpu_time().saturating_sub(before);
+    let memory_peak = server.memory_peak();
     Ok(Round {
         cpu_us: cpu.as_secs_f64() * 1e6 / outcome.requests as f64,
-        memory_peak: server.memory_peak(),
+        memory_peak,
         outcome,
+        syscalls: syscalls(server, load)?,
     })
 }
 

@@ -53,7 +53,7 @@ fn row(
         median(&rounds.figures(|round| round.outcome.quantile_us(0.999))),
         median(&rounds.against(tonic, |own, tonic| own.p50() / tonic.p50())),
         median(&rounds.against(tonic, |own, tonic| own.p99() / tonic.p99())),
-        rounds.syscalls.map_or("-".to_owned(), short),
+        median(&rounds.syscalls()),
         median(&rounds.figures(|round| round.memory_peak as f64 / f64::from(1 << 20))),
     ]
 }

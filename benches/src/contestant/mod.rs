@@ -126,9 +126,11 @@ pub fn all(programs: &Programs) -> Vec<Box<dyn Contestant>> {
 
 /// Those that are programs of this package.
 pub fn own(programs: &Programs) -> Vec<Box<dyn Contestant>> {
+    // Asked once: a revision that appears during a run was not measured.
+    let tern = versions::tern();
     let echo = |name, cells, arguments| Program {
         name,
-        version: versions::tern,
+        version: tern.clone(),
         protocol: Protocol::Trpc { timeout_ms: 0 },
         cells,
         path: programs.echo.clone(),
@@ -140,7 +142,7 @@ pub fn own(programs: &Programs) -> Vec<Box<dyn Contestant>> {
     };
     let floor = Program {
         name: FLOOR,
-        version: || versions::of_workspace(&["mio"]),
+        version: versions::of_workspace(&["mio"]),
         protocol: Protocol::Raw,
         cells: Cells::All,
         path: programs.floor.clone(),
@@ -148,7 +150,7 @@ pub fn own(programs: &Programs) -> Vec<Box<dyn Contestant>> {
     };
     let tonic = Program {
         name: TONIC,
-        version: || versions::of_workspace(&["tonic", "hyper", "h2", "tokio"]),
+        version: versions::of_workspace(&["tonic", "hyper", "h2", "tokio"]),
         protocol: Protocol::Grpc,
         path: programs.tonic.clone(),
         ..floor.clone()
@@ -189,7 +191,7 @@ const SPINNING: Cells = Cells::Only(&[
 #[derive(Debug, Clone)]
 struct Program {
     name: &'static str,
-    version: fn() -> String,
+    version: String,
     protocol: Protocol,
     cells: Cells,
     path: PathBuf,
@@ -203,8 +205,8 @@ impl Contestant for Program {
 
     fn version(&self) -> String {
         match self.arguments {
-            [] => (self.version)(),
-            arguments => format!("{}, {}", (self.version)(), arguments.join(" ")),
+            [] => self.version.clone(),
+            arguments => format!("{}, {}", self.version, arguments.join(" ")),
         }
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 pub use self::rows::GATES;
 use crate::cell::{self, Cell};
-use crate::compare::{Measured, Round};
+use crate::compare::{Measured, Round, Rounds};
 use crate::figures::{Figures, short};
 use crate::report::Table;
 
@@ -163,7 +163,7 @@ impl Gate {
             Quantity::P99(cell, other) => ratio(cell, other, |own, it| own.p99() / it.p99()),
             Quantity::Syscalls(cell) => {
                 let rounds = measured.rounds(self.own, cell);
-                one(rounds.and_then(|rounds| rounds.syscalls))
+                rounds.map_or_else(Figures::default, Rounds::syscalls)
             }
             Quantity::IdleBytes => one(measured.idle(self.own).map(|idle| idle.bytes)),
             Quantity::Allocations => Figures::default(),
@@ -195,6 +195,7 @@ impl Gate {
             Quantity::Megabytes if measured.start_ms(self.own).median().is_some() => {
                 "there is no strip".to_owned()
             }
+            Quantity::Crates => "Cargo does not tell".to_owned(),
             quantity => {
                 let failed = |name: &&&str| {
                     let rounds = measured.rounds(name, quantity.cell()?)?;
@@ -264,7 +265,7 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::*;
-    use crate::compare::{Idle, Rounds};
+    use crate::compare::Idle;
     use crate::load::Outcome;
 
     fn idle_gate() -> &'static Gate {
@@ -314,6 +315,7 @@ mod tests {
                 outcome,
                 cpu_us: micros,
                 memory_peak: 0,
+                syscalls: None,
             }
         };
         all.into_iter().map(round).collect()
