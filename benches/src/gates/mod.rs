@@ -238,14 +238,15 @@ pub fn judge(measured: &Measured) -> (Table, usize) {
         let (figures, verdict) = gate.judge(measured);
         missed += usize::from(verdict == Verdict::Missed);
         let range = figures.min().zip(figures.max());
-        let range = range.filter(|(min, max)| min < max);
+        let range = range.map(|(min, max)| (short(min), short(max)));
+        let range = range.filter(|(min, max)| min != max);
         let stretch = gate.stretch.map(|stretch| gate.quantity.bound(stretch));
         table.row([
             gate.row.to_string(),
             gate.own.to_owned(),
             gate.quantity.to_string(),
             figures.median().map_or_else(dash, short),
-            range.map_or_else(dash, |(min, max)| format!("{}–{}", short(min), short(max))),
+            range.map_or_else(dash, |(min, max)| format!("{min}–{max}")),
             gate.quantity.bound(gate.gate),
             stretch.unwrap_or_else(dash),
             verdict.to_string(),
