@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench compare -- --quick              one number for each contestant, in a minute
+//! cargo bench --bench compare -- --gates              what Tern has promised itself: held or missed
 //! cargo bench --bench compare -- --shape 8x64         one shape of load, properly
 //! cargo bench --bench compare -- --report REPORT.md   everything, with latency against load
 //! cargo bench --bench pools                           does a slow pool hold up a fast one?
@@ -13,10 +14,16 @@
 //! same client, so what differs is the server. The figure that survives a shared machine is the CPU time that the
 //! server takes per request, as a ratio to another contestant **of the same run**.
 //!
+//! Peers that are not part of this package are in `peers/`: each is built when a run wants it, and left out with a
+//! reason where it cannot be.
+//!
 //! # Layout
 //!
-//! * [`load`] – the client: closed and open loop, three protocols, every answer checked
-//! * [`contestant`] – who is compared, and how each is started
+//! * [`compare`] – a run: who takes part, what is measured, what is said about it
+//! * [`gates`] – what Tern has promised itself
+//! * [`contestant`] – who is compared, and how each is started; [`versions`] – of what exactly
+//! * [`cell`] – a shape of load with a size of payload
+//! * [`load`] – the client: closed and open loop, five protocols, every answer checked
 //! * [`process`] – a server process: its CPU time, memory and system calls
 //! * [`machine`] – the tools that the machine may or may not have
 //! * [`figures`] – medians and how far runs lie apart
@@ -30,11 +37,15 @@
     reason = "measurements: figures of nine digits become floating point and back"
 )]
 
+pub mod cell;
+pub mod compare;
 pub mod contestant;
 pub mod echo;
 pub mod figures;
 pub mod framework;
+pub mod gates;
 pub mod load;
 pub mod machine;
 pub mod process;
 pub mod report;
+pub mod versions;

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::thread;
 
@@ -13,8 +14,38 @@ pub const CLIENT_CPU: usize = 1;
 
 /// Whether a program of that name is found.
 pub fn has(tool: &str) -> bool {
+    find(tool).is_some()
+}
+
+/// Where a program of that name is.
+pub fn find(tool: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| directory.join(tool).is_file())
+    let mut places = env::split_paths(&path).map(|folder| folder.join(tool));
+    places.find(|place| place.is_file())
+}
+
+/// What a program says.
+///
+/// # Errors
+///
+/// What it complained of, if it failed.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let program = Path::new(command.get_program()).file_name();
+    let name = program.unwrap_or_default().display().to_string();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{name}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("{name}: {}", text(&output.stderr)))
+    }
+}
+
+/// The date, as the system has it.
+pub fn date() -> String {
+    output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))
+        .unwrap_or_else(|_| "on an unknown day".to_owned())
 }
 
 /// Pins this process to the CPU of the client. `false` where that is not possible: server and client then share.

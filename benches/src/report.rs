@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Write};
 
-/// A table. Its first column is text, the others are figures.
+/// A table. Its first column is text, the others are figures unless it is told otherwise.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    text_columns: Vec<usize>,
 }
 
 impl Table {
@@ -13,7 +14,14 @@ impl Table {
     pub fn new(columns: &[&str]) -> Self {
         Self {
             rows: vec![columns.iter().map(ToString::to_string).collect()],
+            text_columns: vec![0],
         }
+    }
+
+    /// These columns are text, too.
+    pub fn with_text_columns(mut self, columns: &[usize]) -> Self {
+        self.text_columns.extend_from_slice(columns);
+        self
     }
 
     /// Adds a row.
@@ -36,18 +44,20 @@ impl fmt::Display for Table {
         for (index, row) in self.rows.iter().enumerate() {
             for (column, cell) in row.iter().enumerate() {
                 let width = self.width(column);
-                match column {
-                    0 => write!(f, "| {cell:<width$} ")?,
-                    _ => write!(f, "| {cell:>width$} ")?,
+                if self.text_columns.contains(&column) {
+                    write!(f, "| {cell:<width$} ")?;
+                } else {
+                    write!(f, "| {cell:>width$} ")?;
                 }
             }
             f.write_str("|\n")?;
             if index == 0 {
                 for column in 0..row.len() {
                     let dashes = "-".repeat(self.width(column));
-                    match column {
-                        0 => write!(f, "| {dashes} ")?,
-                        _ => write!(f, "| {}: ", &dashes[1..])?,
+                    if self.text_columns.contains(&column) {
+                        write!(f, "| {dashes} ")?;
+                    } else {
+                        write!(f, "| {}: ", &dashes[1..])?;
                     }
                 }
                 f.write_str("|\n")?;
@@ -129,21 +139,9 @@ impl Chart {
             put_text(&mut svg, LEFT - 6.0, at + 4.0, "end", &tick_text(tick));
         }
         for (index, (name, points)) in self.lines.iter().enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
-            let at =
-                |point: &(f64, f64)| format!("{:.1},{:.1}", across.at(point.0), up.at(point.1));
-            let path = points.iter().map(at).collect::<Vec<_>>().join(" ");
-            let _ = writeln!(
-                svg,
-                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"
-            );
-            let (x, y) = (WIDTH - RIGHT + 16.0, TOP + 10.0 + 20.0 * index as f64);
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>",
-                y - 6.0
-            );
-            put_text(&mut svg, x + 20.0, y, "start", name);
+            let at = |point: &(f64, f64)| (across.at(point.0), up.at(point.1));
+            let points: Vec<_> = points.iter().map(at).collect();
+            put_series(&mut svg, index, name, &points);
         }
         svg.push_str("</svg>\n");
         svg
@@ -204,6 +202,30 @@ fn put_line(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
         "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"#dddddd\"/>",
         from.0, from.1, to.0, to.1
     );
+}
+
+/// A line with its points, which may be only one, and its name beside the chart.
+fn put_series(svg: &mut String, index: usize, name: &str, points: &[(f64, f64)]) {
+    let colour = COLOURS[index % COLOURS.len()];
+    let at = |(x, y): &(f64, f64)| format!("{x:.1},{y:.1}");
+    let path = points.iter().map(at).collect::<Vec<_>>().join(" ");
+    let _ = writeln!(
+        svg,
+        "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"
+    );
+    for (x, y) in points {
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"
+        );
+    }
+    let (x, y) = (WIDTH - RIGHT + 16.0, TOP + 10.0 + 20.0 * index as f64);
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>",
+        y - 6.0
+    );
+    put_text(svg, x + 20.0, y, "start", name);
 }
 
 fn put_text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {

@@ -9,13 +9,17 @@
 //! # Layout
 //!
 //! * `wire` – [`Wire`]: one connection of a protocol, as bytes
-//! * [`raw`], [`trpc`], [`grpc`] – the protocols; `message` – what they carry
+//! * [`raw`], [`trpc`], [`grpc`], [`tarpc`], [`thrift`] – the protocols; `message` – what two of them carry; `frames` –
+//!   what four of them have in common
 //! * `connection` – a socket, a wire and the calls in flight
 
 mod connection;
+mod frames;
 pub mod grpc;
 mod message;
 pub mod raw;
+pub mod tarpc;
+pub mod thrift;
 pub mod trpc;
 mod wire;
 
@@ -49,6 +53,10 @@ pub enum Protocol {
     },
     /// gRPC over HTTP/2 without TLS.
     Grpc,
+    /// tarpc over TCP with bincode.
+    Tarpc,
+    /// Thrift in framed binary.
+    Thrift,
 }
 
 /// What is asked of a server.
@@ -88,6 +96,8 @@ impl Plan {
                 Box::new(trpc::Trpc::new(self.method, self.payload, timeout_ms))
             }
             Protocol::Grpc => Box::new(grpc::Grpc::new(self.method, self.payload, self.in_flight)),
+            Protocol::Tarpc => Box::new(tarpc::Tarpc::new(self.payload)),
+            Protocol::Thrift => Box::new(thrift::Thrift::new(self.payload)),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use std::io;
 
+use super::frames::Frames;
 use super::wire::{Answers, LoadError, Wire};
 
 /// Length of a frame's header.
@@ -63,8 +64,7 @@ fn length(input: &[u8]) -> io::Result<Option<usize>> {
 #[derive(Debug)]
 pub struct Raw {
     template: Vec<u8>,
-    /// The frame under way: whom it answers, and what of it is still to come.
-    under_way: Option<(u32, usize)>,
+    frames: Frames,
 }
 
 impl Raw {
@@ -76,7 +76,7 @@ impl Raw {
         template[..4].copy_from_slice(&(length as u32).to_be_bytes());
         Self {
             template,
-            under_way: None,
+            frames: Frames::default(),
         }
     }
 }
@@ -96,32 +96,17 @@ impl Wire for Raw {
         answers: &mut Answers,
         _: &mut Vec<u8>,
     ) -> Result<usize, LoadError> {
-        let mut taken = 0;
-        loop {
-            let rest = &input[taken..];
-            let (slot, left) = match self.under_way {
-                Some(under_way) => under_way,
-                None => match length(rest)? {
-                    None => return Ok(taken),
-                    Some(length) if length != self.template.len() => {
-                        return Err(LoadError::answer(format!(
-                            "a frame of {length} bytes instead of {}",
-                            self.template.len()
-                        )));
-                    }
-                    Some(length) => (
-                        u32::from_be_bytes([rest[4], rest[5], rest[6], rest[7]]),
-                        length,
-                    ),
-                },
-            };
-            if rest.len() < left {
-                self.under_way = Some((slot, left - rest.len()));
-                return Ok(input.len());
-            }
-            taken += left;
-            self.under_way = None;
-            answers.push(slot);
-        }
+        let expected = self.template.len();
+        let head = |rest: &[u8]| match length(rest)? {
+            None => Ok(None),
+            Some(length) if length != expected => Err(LoadError::answer(format!(
+                "a frame of {length} bytes instead of {expected}"
+            ))),
+            Some(length) => Ok(Some((
+                u32::from_be_bytes([rest[4], rest[5], rest[6], rest[7]]),
+                length,
+            ))),
+        };
+        self.frames.receive(input, answers, head)
     }
 }

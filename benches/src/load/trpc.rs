@@ -4,6 +4,7 @@ use tern::Metadata;
 use tern::codec::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use tern::codec::{Limits, RequestHead, ResponseHead};
 
+use super::frames::Frames;
 use super::message;
 use super::wire::{Answers, LoadError, Wire};
 
@@ -21,8 +22,7 @@ pub struct Trpc {
     template: Vec<u8>,
     body: usize,
     limits: Limits,
-    /// The frame under way: whom it answers, and what of it is still to come.
-    under_way: Option<(u32, usize)>,
+    frames: Frames,
 }
 
 impl Trpc {
@@ -56,37 +56,8 @@ impl Trpc {
             template,
             body: body.len(),
             limits: Limits::default().with_frame_bytes_max(FRAME_BYTES_MAX),
-            under_way: None,
+            frames: Frames::default(),
         }
-    }
-
-    /// Reads the head of the answer at the beginning of `input`: whom it answers, and how long it is as a whole.
-    fn head(&self, input: &[u8]) -> Result<Option<(u32, usize)>, LoadError> {
-        let Some(bytes) = input.first_chunk::<HEADER_BYTES>() else {
-            return Ok(None);
-        };
-        let damaged = |error: &dyn std::fmt::Display| LoadError::answer(error.to_string());
-        let header = FrameHeader::decode(bytes, &self.limits).map_err(|error| damaged(&error))?;
-        let body_start = HEADER_BYTES + usize::from(header.head_len);
-        let Some(head) = input.get(HEADER_BYTES..body_start) else {
-            return Ok(None);
-        };
-        let head = ResponseHead::decode(head).map_err(|error| damaged(&error))?;
-        let length = header.total_len as usize;
-        if (head.ret, head.func_ret, length - body_start) != (0, 0, self.body) {
-            return Err(LoadError::answer(format!(
-                "ret {}, func_ret {}, {:?}, a body of {} bytes instead of {}",
-                head.ret,
-                head.func_ret,
-                String::from_utf8_lossy(head.error_msg),
-                length - body_start,
-                self.body
-            )));
-        }
-        let slot = head.request_id.checked_sub(ID_BASE);
-        let slot = slot.filter(|_| header.stream_id == head.request_id);
-        let slot = slot.ok_or_else(|| LoadError::answer(format!("id {}", head.request_id)))?;
-        Ok(Some((slot, length)))
     }
 }
 
@@ -108,23 +79,36 @@ impl Wire for Trpc {
         answers: &mut Answers,
         _: &mut Vec<u8>,
     ) -> Result<usize, LoadError> {
-        let mut taken = 0;
-        loop {
-            let rest = &input[taken..];
-            let under_way = match self.under_way {
-                Some(under_way) => Some(under_way),
-                None => self.head(rest)?,
-            };
-            let Some((slot, left)) = under_way else {
-                return Ok(taken);
-            };
-            if rest.len() < left {
-                self.under_way = Some((slot, left - rest.len()));
-                return Ok(input.len());
-            }
-            taken += left;
-            self.under_way = None;
-            answers.push(slot);
-        }
+        let head = |rest: &[u8]| head(rest, self.body, &self.limits);
+        self.frames.receive(input, answers, head)
     }
+}
+
+/// Reads the head of the answer at the beginning of `input`: whom it answers, and how long it is as a whole.
+fn head(input: &[u8], expected: usize, limits: &Limits) -> Result<Option<(u32, usize)>, LoadError> {
+    let Some(bytes) = input.first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
+    let damaged = |error: &dyn std::fmt::Display| LoadError::answer(error.to_string());
+    let header = FrameHeader::decode(bytes, limits).map_err(|error| damaged(&error))?;
+    let body_start = HEADER_BYTES + usize::from(header.head_len);
+    let Some(head) = input.get(HEADER_BYTES..body_start) else {
+        return Ok(None);
+    };
+    let head = ResponseHead::decode(head).map_err(|error| damaged(&error))?;
+    let length = header.total_len as usize;
+    if (head.ret, head.func_ret, length - body_start) != (0, 0, expected) {
+        return Err(LoadError::answer(format!(
+            "ret {}, func_ret {}, {:?}, a body of {} bytes instead of {}",
+            head.ret,
+            head.func_ret,
+            String::from_utf8_lossy(head.error_msg),
+            length - body_start,
+            expected
+        )));
+    }
+    let slot = head.request_id.checked_sub(ID_BASE);
+    let slot = slot.filter(|_| header.stream_id == head.request_id);
+    let slot = slot.ok_or_else(|| LoadError::answer(format!("id {}", head.request_id)))?;
+    Ok(Some((slot, length)))
 }
