@@ -21,6 +21,7 @@
 //! * [`machine`] – the tools that the machine may or may not have
 //! * [`figures`] – medians and how far runs lie apart
 //! * [`report`] – tables in Markdown, latency against load as SVG
+//! * [`steps`] – the drivers without sockets, for whoever counts instructions
 //! * [`echo`] – the service; [`framework`] – what a framework does around it
 
 #![allow(
@@ -38,3 +39,4 @@ pub mod load;
 pub mod machine;
 pub mod process;
 pub mod report;
+pub mod steps;
