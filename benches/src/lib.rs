@@ -6,7 +6,7 @@
 //! cargo bench --bench compare -- --report REPORT.md   everything, with latency against load
 //! cargo bench --bench pools                           does a slow pool hold up a fast one?
 //! cargo bench --bench micro                           the pieces
-//! cargo test -p tern-benches --release                allocations, and that every contestant answers rightly
+//! cargo test -p tern-benches --release                allocations, system calls, and that all answer rightly
 //! ```
 //!
 //! Servers are processes of their own, on the first CPU; the load comes from the second. All contestants answer the

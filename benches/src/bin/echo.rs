@@ -17,6 +17,7 @@ usage: bench-echo ADDR [options]
   --inline       run the handler in place on the I/O thread; default: on a pool
   --blocking     implement the trait of plain functions; default: async functions
   --workers N    threads of the pool; default: as many as Tern takes
+  --reactors N   event loops; default: as many as Tern takes
   --framework    four filters, a limiter at the door, metrics for each method";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--blocking" => options.is_blocking = true,
             "--framework" => options.is_framework = true,
             "--workers" => options.workers = Some(arguments.next().ok_or(USAGE)?.parse()?),
+            "--reactors" => options.reactors = Some(arguments.next().ok_or(USAGE)?.parse()?),
             _ => return Err(USAGE.into()),
         }
     }
@@ -46,14 +48,19 @@ struct Options {
     is_blocking: bool,
     is_framework: bool,
     workers: Option<usize>,
+    reactors: Option<usize>,
 }
 
 impl Options {
     fn server(&self, address: &str) -> Result<Server, tern::ServeError> {
         let pool = self.pool();
+        let builder = Server::builder().pool(&pool);
+        let builder = match self.reactors {
+            Some(reactors) => builder.reactors(reactors),
+            None => builder,
+        };
         if self.is_framework {
-            let builder = Server::builder()
-                .pool(&pool)
+            let builder = builder
                 .admit(tern::RateLimit::per_second(100_000_000).burst(10_000_000))
                 .observer(Metrics::default())
                 .filter(Counted::default())
@@ -68,7 +75,6 @@ impl Options {
             }
             .bind(address);
         }
-        let builder = Server::builder().pool(&pool);
         match (self.is_blocking, self.is_inline) {
             (false, false) => builder.service(EchoServer::new(Echoing)),
             (false, true) => builder.service(EchoServer::new(Echoing).inline()),
