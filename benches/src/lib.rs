@@ -5,6 +5,7 @@
 //! cargo bench --bench compare -- --shape 8x64         one shape of load, properly
 //! cargo bench --bench compare -- --report REPORT.md   everything, with latency against load
 //! cargo bench --bench pools                           does a slow pool hold up a fast one?
+//! cargo bench --bench scaling                         with more connections, calls, bytes, loops, workers
 //! cargo bench --bench micro                           the pieces
 //! cargo test -p tern-benches --release                allocations, system calls, and that all answer rightly
 //! ```
@@ -21,6 +22,7 @@
 //! * [`machine`] – the tools that the machine may or may not have
 //! * [`figures`] – medians and how far runs lie apart
 //! * [`report`] – tables in Markdown, latency against load as SVG
+//! * [`rotation`] – the same number of calls on however many connections
 //! * [`steps`] – the drivers without sockets, for whoever counts instructions
 //! * [`echo`] – the service; [`framework`] – what a framework does around it
 
@@ -39,4 +41,5 @@ pub mod load;
 pub mod machine;
 pub mod process;
 pub mod report;
+pub mod rotation;
 pub mod steps;
