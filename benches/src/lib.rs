@@ -6,8 +6,9 @@
 //! cargo bench --bench compare -- --shape 8x64         one shape of load, properly
 //! cargo bench --bench compare -- --report REPORT.md   everything, with latency against load
 //! cargo bench --bench pools                           does a slow pool hold up a fast one?
+//! cargo bench --bench scaling                         with more connections, calls, bytes, loops, workers
 //! cargo bench --bench micro                           the pieces
-//! cargo test -p tern-benches --release                allocations, and that every contestant answers rightly
+//! cargo test -p tern-benches --release                allocations, system calls, and that all answer rightly
 //! ```
 //!
 //! Servers are processes of their own, on the first CPU; the load comes from the second. All contestants answer the
@@ -28,6 +29,8 @@
 //! * [`machine`] – the tools that the machine may or may not have
 //! * [`figures`] – medians and how far runs lie apart
 //! * [`report`] – tables in Markdown, latency against load as SVG
+//! * [`rotation`] – the same number of calls on however many connections
+//! * [`steps`] – the drivers without sockets, for whoever counts instructions
 //! * [`echo`] – the service; [`framework`] – what a framework does around it
 
 #![allow(
@@ -48,4 +51,6 @@ pub mod load;
 pub mod machine;
 pub mod process;
 pub mod report;
+pub mod rotation;
+pub mod steps;
 pub mod versions;

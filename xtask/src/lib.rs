@@ -8,11 +8,13 @@
 //! * [`layers`] – which of our crates may use which
 //! * [`crates`] – how heavy our crates may be, what must be in no tree, and the oldest versions without known faults
 //! * [`workspace`] – what Cargo knows of our crates
+//! * [`instructions`] – instructions for each request, and how they compare
 //! * [`expected`] – output compared with what was expected
 //! * [`run`] – other programs: started, timed, and cut off when they hang
 
 pub mod crates;
 pub mod expected;
+pub mod instructions;
 pub mod layers;
 pub mod run;
 pub mod workspace;

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["ci"] => verbs::ci(),
+        ["instructions", "--accept"] => verbs::accept_instructions(),
         [name] => match verbs::ALL.iter().find(|verb| verb.name == name) {
             Some(verb) => (verb.run)(),
             None => Err(format!("there is no verb `{name}`\n\n{}", help())),

@@ -21,6 +21,7 @@ usage: bench-echo ADDR [options]
   --auto         let the method find its own place
   --blocking     implement the trait of plain functions; default: async functions
   --workers N    threads of the pool; default: as many as Tern takes
+  --reactors N   event loops; default: as many as Tern takes
   --spin         let event loops look for more for 50 us before they sleep
   --framework    four filters, a limiter at the door, metrics for each method";
 
@@ -39,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--blocking" => options.is_blocking = true,
             "--framework" => options.is_framework = true,
             "--workers" => options.workers = Some(arguments.next().ok_or(USAGE)?.parse()?),
+            "--reactors" => options.reactors = Some(arguments.next().ok_or(USAGE)?.parse()?),
             _ => return Err(USAGE.into()),
         }
     }
@@ -57,13 +59,17 @@ struct Options {
     is_blocking: bool,
     is_framework: bool,
     workers: Option<usize>,
+    reactors: Option<usize>,
 }
 
 impl Options {
     fn server(&self, address: &str) -> Result<Server, tern::ServeError> {
-        let builder = Server::builder()
-            .pool(&self.pool())
-            .busy_poll(self.busy_poll);
+        let pool = self.pool();
+        let builder = Server::builder().pool(&pool).busy_poll(self.busy_poll);
+        let builder = match self.reactors {
+            Some(reactors) => builder.reactors(reactors),
+            None => builder,
+        };
         if self.is_framework {
             let builder = builder
                 .admit(tern::RateLimit::per_second(100_000_000).burst(10_000_000))
@@ -77,7 +83,7 @@ impl Options {
         self.mounted(builder).bind(address)
     }
 
-    fn mounted<F: Filter>(&self, builder: ServerBuilder<F>) -> ServerBuilder<F, Services> {
+    fn mounted<F: Filter + Clone>(&self, builder: ServerBuilder<F>) -> ServerBuilder<F, Services> {
         if self.is_blocking {
             builder.service(self.placed(EchoServer::blocking(Echoing)))
         } else {

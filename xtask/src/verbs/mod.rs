@@ -4,6 +4,7 @@ mod deny;
 mod examples;
 mod fuzz;
 mod hello;
+mod instructions;
 mod lint;
 mod msrv;
 mod test;
@@ -14,6 +15,8 @@ use xtask::Outcome;
 use xtask::run::{Run, timed};
 use xtask::workspace::Workspace;
 use xtask::{crates, layers};
+
+pub(crate) use instructions::accept as accept_instructions;
 
 /// One thing that can be asked for.
 pub(crate) struct Verb {
@@ -66,6 +69,11 @@ pub(crate) const ALL: &[Verb] = &[
         fuzz::run,
     ),
     verb("bench-smoke", "the benches build", bench),
+    verb(
+        "instructions",
+        "no request takes more of them than was accepted; --accept accepts",
+        instructions::run,
+    ),
 ];
 
 const fn verb(name: &'static str, says: &'static str, run: fn() -> Outcome) -> Verb {
