@@ -178,8 +178,37 @@ thread_local! {
     static KEPT: RefCell<Vec<Box<Inner>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// More than a loop has in its hands at a time would only lie about.
-const KEPT_MAX: usize = 32;
+/// More than a loop has in flight at a time would only lie about.
+const KEPT_MAX: usize = 512;
+
+/// What a context leaves behind: memory for the next one. Calls begin on one thread and end on another, so the latter
+/// sends it back ([`Shell::of_this_thread`], [`Shell::leave`]), or the first would always have to allocate.
+pub struct Shell(Box<Inner>);
+
+impl Shell {
+    /// One that a context left on this thread.
+    pub fn of_this_thread() -> Option<Self> {
+        let kept = KEPT.try_with(|kept| kept.borrow_mut().pop());
+        kept.ok().flatten().map(Self)
+    }
+
+    /// Leaves it to the next context of this thread.
+    pub fn leave(self) {
+        // A thread that is ending keeps nothing.
+        let _ = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < KEPT_MAX {
+                kept.push(self.0);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shell")
+    }
+}
 
 /// What goes back beside the reply.
 #[derive(Debug, Clone, Default)]
@@ -196,8 +225,7 @@ impl Context {
 
     /// A context in `scope`, with nothing in it.
     pub fn new(scope: &Arc<Scope>) -> Self {
-        let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-        let mut inner = kept.unwrap_or_default();
+        let mut inner = Shell::of_this_thread().map_or_else(Box::default, |shell| shell.0);
         let is_there = inner
             .scope
             .as_ref()
@@ -348,20 +376,12 @@ impl Context {
     }
 }
 
-/// Leaves the box to the next context of the thread.
 impl Drop for Context {
     fn drop(&mut self) {
-        let Some(mut inner) = self.inner.take() else {
-            return;
-        };
-        // A thread that is ending keeps nothing.
-        let _ = KEPT.try_with(|kept| {
-            let mut kept = kept.borrow_mut();
-            if kept.len() < KEPT_MAX {
-                inner.reset();
-                kept.push(inner);
-            }
-        });
+        if let Some(mut inner) = self.inner.take() {
+            inner.reset();
+            Shell(inner).leave();
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub mod time;
 pub use bytes::Bytes;
 
 pub use call::Call;
-pub use context::{Context, Marks, Scope};
+pub use context::{Context, Marks, Scope, Shell};
 pub use deadline::{Cause, Deadline};
 pub use discover::Resolve;
 pub use endpoint::{Endpoint, EndpointId};
@@ -67,7 +67,7 @@ pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor};
 pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
 pub use service::{BoxService, Service};
-pub use spawn::{Executor, Job, Permit, Permits, Spawn};
+pub use spawn::{Claim, Executor, Job, Permit, Permits, Spawn, Work};
 pub use status::{Code, Origin, Status};
 pub use time::{Clock, ManualClock, Timer};
 

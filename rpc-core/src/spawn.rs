@@ -3,14 +3,49 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_task::{Runnable, Task};
 
-/// One step of a call: runs its future until it is done or has to wait.
-pub struct Job(Runnable);
+use crate::Request;
+
+/// One step of a call: begins it, or runs its future until it is done or has to wait.
+pub struct Job(Step);
+
+enum Step {
+    /// A call that has not begun costs no allocation. One whose handler never waits is done after this step.
+    Begin {
+        work: Arc<dyn Work>,
+        request: Request,
+        claim: Claim,
+    },
+    Resume(Runnable),
+}
+
+/// Begins calls on the threads of a pool.
+pub trait Work: Send + Sync + 'static {
+    /// Serves a request on this thread, as far as that goes without waiting.
+    fn begin(self: Arc<Self>, request: Request, claim: Claim);
+}
+
+/// What a call is to whoever waits for its end, and the places it takes.
+#[derive(Debug)]
+pub struct Claim {
+    /// Two numbers that name it.
+    pub call: (usize, u64),
+    /// Given back when this is dropped.
+    pub permits: [Permit; 2],
+}
 
 impl Job {
+    /// A job that begins a call.
+    pub fn begin(work: Arc<dyn Work>, request: Request, claim: Claim) -> Self {
+        Self(Step::Begin {
+            work,
+            request,
+            claim,
+        })
+    }
+
     /// Makes a job of a future: one allocation holds both. `reschedule` puts the job back on its pool when the future
     /// is woken. The [`JobHandle`] drops the future between two steps when it is dropped.
     pub fn new<F, R>(future: F, reschedule: R) -> (Self, JobHandle)
@@ -18,13 +53,23 @@ impl Job {
         F: Future<Output = ()> + Send + 'static,
         R: Fn(Job) + Send + Sync + 'static,
     {
-        let (runnable, task) = async_task::spawn(future, move |runnable| reschedule(Job(runnable)));
-        (Self(runnable), JobHandle(task))
+        let reschedule = move |runnable| reschedule(Job(Step::Resume(runnable)));
+        let (runnable, task) = async_task::spawn(future, reschedule);
+        (Self(Step::Resume(runnable)), JobHandle(task))
     }
 
     /// Runs one step on this thread.
     pub fn run(self) {
-        self.0.run();
+        match self.0 {
+            Step::Begin {
+                work,
+                request,
+                claim,
+            } => work.begin(request, claim),
+            Step::Resume(runnable) => {
+                runnable.run();
+            }
+        }
     }
 }
 
@@ -65,7 +110,7 @@ pub struct Executor(Arc<Inner>);
 struct Inner {
     name: String,
     spawn: Box<dyn Spawn>,
-    permits: Arc<Permits>,
+    permits: Permits,
 }
 
 impl Executor {
@@ -74,7 +119,7 @@ impl Executor {
         Self(Arc::new(Inner {
             name: name.into(),
             spawn: Box::new(spawn),
-            permits: Arc::new(Permits::new(permits)),
+            permits: Permits::new(permits),
         }))
     }
 
@@ -85,12 +130,12 @@ impl Executor {
 
     /// A place for one call. `None` when all are taken.
     pub fn permit(&self) -> Option<Permit> {
-        Permits::take(&self.0.permits)
+        self.0.permits.take()
     }
 
     /// A place for one call that has begun and cannot be refused any more, be there one or not. Later calls pay for it.
     pub fn overdraw(&self) -> Permit {
-        Permits::overdraw(&self.0.permits)
+        self.0.permits.overdraw()
     }
 
     /// How many places are taken.
@@ -137,7 +182,8 @@ impl fmt::Debug for Executor {
 #[derive(Debug)]
 pub struct Permits {
     max: usize,
-    taken: AtomicUsize,
+    /// Each permit is a use of this, so that taking a place counts once and not twice.
+    places: Arc<()>,
 }
 
 impl Permits {
@@ -145,40 +191,36 @@ impl Permits {
     pub fn new(max: usize) -> Self {
         Self {
             max,
-            taken: AtomicUsize::new(0),
+            places: Arc::new(()),
         }
     }
 
     /// Takes a place, or returns `None` when all are taken. Never waits.
-    pub fn take(this: &Arc<Self>) -> Option<Permit> {
-        if this.taken.fetch_add(1, Ordering::AcqRel) >= this.max {
-            this.taken.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(Permit(Arc::clone(this)))
+    pub fn take(&self) -> Option<Permit> {
+        // Taken before it is looked at how many there are: two who come at the same time never both have the last.
+        let permit = self.overdraw();
+        (self.taken() <= self.max).then_some(permit)
     }
 
     /// Takes a place even when none is left: whoever comes next is refused until enough have been given back.
-    pub fn overdraw(this: &Arc<Self>) -> Permit {
-        this.taken.fetch_add(1, Ordering::AcqRel);
-        Permit(Arc::clone(this))
+    pub fn overdraw(&self) -> Permit {
+        Permit {
+            _place: Arc::clone(&self.places),
+        }
     }
 
     /// How many are taken.
     pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire)
+        // The first use is our own.
+        Arc::strong_count(&self.places).saturating_sub(1)
     }
 }
 
 /// A place that was taken; dropping it gives it back.
 #[derive(Debug)]
 #[must_use = "dropping a permit gives the place back"]
-pub struct Permit(Arc<Permits>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
-    }
+pub struct Permit {
+    _place: Arc<()>,
 }
 
 #[cfg(test)]
@@ -187,21 +229,21 @@ mod tests {
 
     #[test]
     fn no_more_permits_are_out_than_there_are() {
-        let permits = Arc::new(Permits::new(2));
-        let first = Permits::take(&permits).unwrap();
-        let _second = Permits::take(&permits).unwrap();
-        assert!(Permits::take(&permits).is_none());
+        let permits = Permits::new(2);
+        let first = permits.take().unwrap();
+        let _second = permits.take().unwrap();
+        assert!(permits.take().is_none());
         drop(first);
-        assert!(Permits::take(&permits).is_some());
+        assert!(permits.take().is_some());
     }
 
     #[test]
     fn what_was_overdrawn_is_missing_to_those_who_come_later() {
-        let permits = Arc::new(Permits::new(1));
-        let both = (Permits::overdraw(&permits), Permits::overdraw(&permits));
+        let permits = Permits::new(1);
+        let both = (permits.overdraw(), permits.overdraw());
         assert_eq!(permits.taken(), 2);
-        assert!(Permits::take(&permits).is_none());
+        assert!(permits.take().is_none());
         drop(both);
-        assert!(Permits::take(&permits).is_some());
+        assert!(permits.take().is_some());
     }
 }

@@ -39,7 +39,7 @@ impl ConcurrencyLimit {
 
     /// A place for one call, which is free again when the permit is dropped. `None` when all are taken. Never waits.
     pub fn enter(&self) -> Option<Permit> {
-        Permits::take(&self.permits)
+        self.permits.take()
     }
 
     /// How many calls are inside.

@@ -267,7 +267,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             clock: self.clock,
             connections: AtomicUsize::new(0),
             connections_max,
-            calls: Arc::new(Permits::new(self.config.calls_max)),
+            calls: Permits::new(self.config.calls_max),
             bytes: AtomicUsize::new(0),
             bytes_max: self.config.bytes_max,
             is_leaving: AtomicBool::new(false),

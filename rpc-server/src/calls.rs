@@ -17,6 +17,18 @@ pub(crate) struct CallKey {
     number: u64,
 }
 
+impl From<(usize, u64)> for CallKey {
+    fn from((index, number): (usize, u64)) -> Self {
+        Self { index, number }
+    }
+}
+
+impl From<CallKey> for (usize, u64) {
+    fn from(CallKey { index, number }: CallKey) -> Self {
+        (index, number)
+    }
+}
+
 /// A call that waits or runs on a pool.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {
@@ -28,8 +40,8 @@ pub(crate) struct ActiveCall {
     pub(crate) timer: Option<TimerKey>,
     /// Length of its request.
     pub(crate) bytes: usize,
-    /// Dropping it drops what is left of the job.
-    pub(crate) handle: JobHandle,
+    /// Dropping it drops what is left of the job. `None` until its handler has to wait.
+    pub(crate) handle: Option<JobHandle>,
 }
 
 /// The calls of one loop, each until it is answered or nobody waits for it any more.
@@ -64,6 +76,18 @@ impl Calls {
             .get(key.index)
             .filter(|(number, _)| *number == key.number)
             .map(|(_, call)| call)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut ActiveCall> {
+        self.active
+            .get_mut(key.index)
+            .filter(|(number, _)| *number == key.number)
+            .map(|(_, call)| call)
+    }
+
+    /// The calls that have a deadline and no timer.
+    pub(crate) fn unwatched(&self) -> Vec<CallKey> {
+        self.keys(|call| call.timer.is_none() && call.deadline.is_some())
     }
 
     /// The calls that came over one connection.

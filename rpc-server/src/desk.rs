@@ -2,25 +2,27 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rpc_codec::connection::{Inbound, ReplyTo};
-use rpc_core::mount::Dispatch;
 use rpc_core::spawn::JobHandle;
 use rpc_core::{
-    Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Request, Scope, Status,
+    Claim, Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Request, Scope,
+    Status,
 };
+use rpc_net::timer::TimerKey;
 use rpc_net::{ByLink, IoOf, Key, Post};
 use rpc_policy::admit::{Admit, Arrival};
 
 use crate::attempt::Outcome;
 use crate::calls::{ActiveCall, CallKey, Calls};
-use crate::dispatch::{InPlace, Inline, Ticket, answered_at, timed_out};
+use crate::dispatch::{answered_at, timed_out};
 use crate::drain::Phase;
 use crate::driver::{Alarm, Due, Mail, ServerDriver};
-use crate::place::{Stopwatch, Watch};
+use crate::in_place::{InPlace, Served, Ticket};
+use crate::place::Stopwatch;
 use crate::router::Route;
+use crate::routes::Way;
 use crate::shared::Shared;
 
 /// Everything of a [`ServerDriver`] but its routes.
@@ -34,13 +36,20 @@ pub(crate) struct Desk {
     /// By place of the service.
     in_place: Vec<Box<dyn InPlace>>,
     batches: Vec<Batch>,
+    /// Bytes of requests that were begun less those that have ended, since all loops were told.
+    bytes: isize,
+    /// Calls without a timer are about to get one.
+    will_watch: bool,
 }
+
+/// How long a call lasts until it gets a timer of its own.
+const WATCH_AFTER: Duration = Duration::from_millis(20);
 
 /// A request that found its method.
 struct Arrived<'a> {
     link: Key,
     inbound: Inbound<'a>,
-    route: &'a Route,
+    way: &'a Way,
     deadline: Option<Deadline>,
 }
 
@@ -65,6 +74,8 @@ impl Desk {
             scopes: ByLink::default(),
             in_place,
             batches: Vec::new(),
+            bytes: 0,
+            will_watch: false,
         }
     }
 
@@ -95,6 +106,7 @@ impl Desk {
                 drop(self.take(call, io));
             }
         }
+        self.shared.count_bytes(std::mem::take(&mut self.bytes));
         scope.and_then(|scope| scope.peer())
     }
 
@@ -103,14 +115,14 @@ impl Desk {
         &mut self,
         link: Key,
         inbound: Inbound<'_>,
-        route: &Route,
+        way: &Way,
         io: &mut IoOf<ServerDriver>,
     ) {
-        let deadline = self.deadline(&inbound, route);
+        let deadline = self.deadline(&inbound, &way.route);
         let arrived = Arrived {
             link,
             inbound,
-            route,
+            way,
             deadline,
         };
         // What was held back until nobody waits for it is not begun.
@@ -121,18 +133,16 @@ impl Desk {
             return self.refuse(arrived, status, io);
         }
         // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
-        if route.is_in_place() && arrived.inbound.compression() == Compression::None {
-            return self.serve_inline(arrived, io);
+        if way.route.is_in_place() && arrived.inbound.compression() == Compression::None {
+            self.serve_inline(arrived, io);
+        } else {
+            self.serve_on_pool(arrived, io);
         }
-        if let Dispatch::On(executor) = &route.dispatch {
-            return self.serve_on_pool(arrived, executor, io);
-        }
-        let pool = self.shared.default_pool.clone();
-        self.serve_on_pool(arrived, &pool, io);
     }
 
-    /// Hands over what was collected for pools.
+    /// Hands over what was collected for pools, and tells the other loops how many bytes are under way.
     pub(crate) fn hand_over(&mut self) {
+        self.shared.count_bytes(std::mem::take(&mut self.bytes));
         for batch in &mut self.batches {
             if !batch.jobs.is_empty() {
                 batch.executor.spawn(&mut batch.jobs);
@@ -164,7 +174,9 @@ impl Desk {
             return;
         }
         if let Some(active) = self.take(call, io) {
-            active.handle.detach();
+            if let Some(handle) = active.handle {
+                handle.detach();
+            }
             self.answer(
                 active.link,
                 active.reply_to,
@@ -178,7 +190,7 @@ impl Desk {
 
     /// Asks those at the door.
     fn admit(&self, arrived: &Arrived<'_>, now: Instant) -> Result<(), Status> {
-        let mut arrival = Arrival::new(arrived.route.method);
+        let mut arrival = Arrival::new(arrived.way.route.method);
         arrival.caller_bytes = arrived.inbound.caller();
         arrival.body_bytes = arrived.inbound.frame_bytes();
         arrival.calls_in_flight = self.shared.calls.taken();
@@ -205,7 +217,7 @@ impl Desk {
         if let Some(deadline) = arrived.deadline {
             context.narrow(deadline);
         }
-        let mut request = Request::new(arrived.route.method, context, inbound.body(shelf));
+        let mut request = Request::new(arrived.way.route.method, context, inbound.body(shelf));
         request.set_format(inbound.format());
         request.set_compression(inbound.compression());
         request.set_exchange(inbound.reply_to.exchange());
@@ -218,7 +230,7 @@ impl Desk {
         let Some(request) = self.request(&arrived, io) else {
             return;
         };
-        let route = arrived.route;
+        let route = &arrived.way.route;
         let call = self.calls.next_key();
         let begin = self.begin_run(route);
         let (post, shared) = (&self.post, &self.shared);
@@ -227,7 +239,6 @@ impl Desk {
             call,
             executor: shared.default_pool.clone(),
             permits: shared.overdraw(&shared.default_pool),
-            watch: None,
         };
         let Some(service) = self.in_place.get_mut(route.place) else {
             return;
@@ -235,25 +246,23 @@ impl Desk {
         let served = service.serve(request, &ticket);
         self.end_run(route, begin, &served);
         match served {
-            Inline::Done(outcome) => {
+            Served::Done(outcome) => {
                 let to = arrived.inbound.reply_to;
                 self.answer(arrived.link, to, Some(route.method), io.now(), outcome, io);
             }
-            Inline::Waits(job, handle) => {
+            Served::Waits(job, handle) => {
+                self.start(call, arrived, Some(handle), io);
                 let executor = self.shared.default_pool.clone();
-                self.start(call, arrived, &executor, job, handle, io);
+                self.push(&executor, job);
             }
         }
     }
 
     /// Hands a request to its pool.
-    fn serve_on_pool(
-        &mut self,
-        arrived: Arrived<'_>,
-        executor: &Executor,
-        io: &mut IoOf<ServerDriver>,
-    ) {
-        let permits = match self.shared.permits(executor, arrived.inbound.frame_bytes()) {
+    fn serve_on_pool(&mut self, arrived: Arrived<'_>, io: &mut IoOf<ServerDriver>) {
+        let way = arrived.way;
+        let bytes = arrived.inbound.frame_bytes();
+        let permits = match self.shared.permits(&way.executor, self.bytes, bytes) {
             Ok(permits) => permits,
             Err(status) => return self.refuse(arrived, status, io),
         };
@@ -261,40 +270,34 @@ impl Desk {
             return;
         };
         let call = self.calls.next_key();
-        let ticket = Ticket {
-            post: self.post.clone(),
-            call,
-            executor: executor.clone(),
+        self.start(call, arrived, None, io);
+        let claim = Claim {
+            call: call.into(),
             permits,
-            watch: Watch::new(
-                arrived.route.settling.as_ref(),
-                arrived.inbound.compression(),
-                &self.shared.clock,
-            ),
         };
-        let (job, handle) = Arc::clone(&arrived.route.service).job(request, ticket);
-        self.start(call, arrived, executor, job, handle, io);
+        self.push(
+            &way.executor,
+            Job::begin(Arc::clone(&way.work), request, claim),
+        );
     }
 
-    /// Remembers a call and puts its job into the batch of its pool.
+    /// Remembers a call.
     fn start(
         &mut self,
         call: CallKey,
         arrived: Arrived<'_>,
-        executor: &Executor,
-        job: Job,
-        handle: JobHandle,
+        handle: Option<JobHandle>,
         io: &mut IoOf<ServerDriver>,
     ) {
         let bytes = arrived.inbound.frame_bytes();
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes = self.bytes.saturating_add_unsigned(bytes);
         let timer = arrived
             .deadline
-            .map(|deadline| io.set_timer(answered_at(deadline), Due(Alarm::Call(call))));
+            .and_then(|deadline| self.watch(call, deadline, io));
         let active = ActiveCall {
             link: arrived.link,
             reply_to: arrived.inbound.reply_to,
-            method: arrived.route.method,
+            method: arrived.way.route.method,
             arrival: arrived.inbound.arrived_at,
             deadline: arrived.deadline,
             timer,
@@ -302,11 +305,51 @@ impl Desk {
             handle,
         };
         self.calls.insert(call, active);
-        match self
-            .batches
-            .iter_mut()
-            .find(|batch| batch.executor.is(executor))
-        {
+    }
+
+    /// Sees to it that a call is answered at its deadline. Most are answered long before, so a call gets a timer of its own
+    /// only when its time is short or it has lasted for a while (`benches/benches/compare.rs`, pool at 8x64).
+    fn watch(
+        &mut self,
+        call: CallKey,
+        deadline: Deadline,
+        io: &mut IoOf<ServerDriver>,
+    ) -> Option<TimerKey> {
+        let at = answered_at(deadline);
+        if at <= io.now() + 2 * WATCH_AFTER {
+            return Some(io.set_timer(at, Due(Alarm::Call(call))));
+        }
+        if !self.will_watch {
+            self.will_watch = true;
+            io.set_timer(io.now() + WATCH_AFTER, Due(Alarm::Watch));
+        }
+        None
+    }
+
+    /// Gives a timer to each call that has none.
+    pub(crate) fn watch_all(&mut self, io: &mut IoOf<ServerDriver>) {
+        self.will_watch = false;
+        for call in self.calls.unwatched() {
+            if let Some(active) = self.calls.get_mut(call)
+                && let Some(deadline) = active.deadline
+            {
+                let due = Due(Alarm::Call(call));
+                active.timer = Some(io.set_timer(answered_at(deadline), due));
+            }
+        }
+    }
+
+    /// Remembers how to drop a handler that waits. One that nobody waits for any more is dropped at once.
+    pub(crate) fn note_waiting(&mut self, call: CallKey, handle: JobHandle) {
+        if let Some(active) = self.calls.get_mut(call) {
+            active.handle = Some(handle);
+        }
+    }
+
+    /// Puts a job into the batch of its pool.
+    fn push(&mut self, executor: &Executor, job: Job) {
+        let mut batches = self.batches.iter_mut();
+        match batches.find(|batch| batch.executor.is(executor)) {
             Some(batch) => batch.jobs.push(job),
             None => self.batches.push(Batch {
                 executor: executor.clone(),
@@ -318,7 +361,7 @@ impl Desk {
     /// Takes a call out of the books: it is about to be answered, or nobody waits any more.
     fn take(&mut self, call: CallKey, io: &mut IoOf<ServerDriver>) -> Option<ActiveCall> {
         let active = self.calls.take(call)?;
-        self.shared.bytes.fetch_sub(active.bytes, Ordering::Relaxed);
+        self.bytes = self.bytes.saturating_sub_unsigned(active.bytes);
         if let Some(timer) = active.timer {
             io.cancel_timer(timer);
         }
@@ -330,7 +373,7 @@ impl Desk {
         self.answer(
             arrived.link,
             to,
-            Some(arrived.route.method),
+            Some(arrived.way.route.method),
             io.now(),
             Err(status),
             io,

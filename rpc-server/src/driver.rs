@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Inbound, ServerConnection};
-use rpc_core::{Cause, Deadline, Event, MethodDescriptor, Move};
+use rpc_core::spawn::JobHandle;
+use rpc_core::{Cause, Deadline, Event, MethodDescriptor, Move, Shell};
 use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 
 use crate::attempt::Outcome;
@@ -29,6 +30,11 @@ enum Note {
     Done {
         call: CallKey,
         outcome: Outcome,
+        shell: Option<Shell>,
+    },
+    Waits {
+        call: CallKey,
+        handle: JobHandle,
     },
     Moved {
         method: &'static MethodDescriptor,
@@ -52,8 +58,18 @@ impl Mail {
         Self(Note::Stop)
     }
 
-    pub(crate) fn done(call: CallKey, outcome: Outcome) -> Self {
-        Self(Note::Done { call, outcome })
+    /// A call has ended. `shell` is what its context left on the worker's thread.
+    pub(crate) fn done(call: CallKey, outcome: Outcome, shell: Option<Shell>) -> Self {
+        Self(Note::Done {
+            call,
+            outcome,
+            shell,
+        })
+    }
+
+    /// The handler of a call has to wait; dropping the handle drops it.
+    pub(crate) fn waits(call: CallKey, handle: JobHandle) -> Self {
+        Self(Note::Waits { call, handle })
     }
 
     /// A worker's run has moved a method.
@@ -69,6 +85,7 @@ pub struct Due(pub(crate) Alarm);
 #[derive(Debug)]
 pub(crate) enum Alarm {
     Call(CallKey),
+    Watch,
     CloseWaitOver,
     Sweep,
     GraceOver,
@@ -84,7 +101,9 @@ pub struct ServerDriver {
 
 impl ServerDriver {
     pub(crate) fn new(shared: Arc<Shared>, post: Post<Mail>) -> Self {
-        let (routes, in_place) = shared.router.for_loop();
+        let (routes, in_place) = shared
+            .router
+            .for_loop(&post, &shared.default_pool, &shared.clock);
         let desk = Desk::new(shared, in_place, post);
         Self { routes, desk }
     }
@@ -132,7 +151,17 @@ impl Driver for ServerDriver {
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
         match mail.0 {
-            Note::Done { call, outcome } => self.desk.finish(call, outcome, io),
+            Note::Done {
+                call,
+                outcome,
+                shell,
+            } => {
+                if let Some(shell) = shell {
+                    shell.leave();
+                }
+                self.desk.finish(call, outcome, io);
+            }
+            Note::Waits { call, handle } => self.desk.note_waiting(call, handle),
             Note::Moved { method, how } => self.desk.shared.moved(method, how),
             Note::Drain { close_wait, grace } => self.desk.begin_draining(close_wait, grace, io),
             Note::Stop => {
@@ -149,6 +178,7 @@ impl Driver for ServerDriver {
                 let status = timed_out(deadline.unwrap_or(Deadline::new(io.now(), Cause::Own)));
                 self.desk.end(call, status, io);
             }
+            Alarm::Watch => self.desk.watch_all(io),
             Alarm::CloseWaitOver => self.desk.stop_accepting(io),
             Alarm::Sweep => self.desk.sweep(io),
             Alarm::GraceOver => self.desk.cut(io),

@@ -17,7 +17,7 @@
 //! * [`router`] – [`Router`]: from a path to its service; `routes` – the same for one loop
 //! * [`driver`] – the answering end of one event loop: what is told to it
 //! * `desk` – where its requests are served: admission, deadlines and answers
-//! * `dispatch` – from a request to a running handler, in place or as a job
+//! * `dispatch` – from a request to a running handler; `in_place`, `on_pool` – on the loop, on a pool
 //! * `attempt` – futures that contain what handlers do
 //! * `place` – methods that find their own place, on the pool or on the loop
 //! * `preempted` – time that the system has taken from a thread
@@ -37,6 +37,8 @@ mod dispatch;
 mod drain;
 pub mod driver;
 pub mod error;
+mod in_place;
+mod on_pool;
 mod place;
 pub mod pool;
 mod preempted;

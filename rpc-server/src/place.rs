@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use rpc_core::{Clock, Compression, Event, MethodDescriptor, Move};
+use rpc_core::{Clock, Event, MethodDescriptor, Move};
 use rpc_net::Post;
 use rpc_policy::place::{Placement, Run};
 
 use crate::desk::Desk;
-use crate::dispatch::Inline;
 use crate::driver::Mail;
+use crate::in_place::Served;
 use crate::preempted::Preempted;
 use crate::router::Route;
 use crate::shared::Shared;
@@ -40,48 +40,28 @@ impl Settling {
     }
 }
 
-/// Measures one run on a pool.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    settling: Arc<Settling>,
-    clock: Clock,
-}
-
-impl Watch {
-    pub(crate) fn new(
-        settling: Option<&Arc<Settling>>,
-        compression: Compression,
-        clock: &Clock,
-    ) -> Option<Self> {
-        let settling = settling.filter(|_| compression == Compression::None)?;
-        Some(Self {
-            settling: Arc::clone(settling),
-            clock: clock.clone(),
-        })
+/// Polls a handler on a pool for the first time, and measures how long that takes if it decides where later ones run. One
+/// that is not done then had to wait, and how long it takes from then on makes no difference.
+pub(crate) fn measured<T>(
+    settling: Option<&Arc<Settling>>,
+    clock: &Clock,
+    post: &Post<Mail>,
+    poll: impl FnOnce() -> Poll<T>,
+) -> Poll<T> {
+    let Some(settling) = settling else {
+        return poll();
+    };
+    let begin = clock.now();
+    let polled = poll();
+    let run = match polled {
+        Poll::Ready(_) => Run::Took(clock.now().saturating_duration_since(begin)),
+        Poll::Pending => Run::Waited,
+    };
+    if let Some(how) = settling.placement.ran_on_pool(run) {
+        // A loop that has ended tells nobody.
+        let _ = post.send(Mail::moved(settling.method, how));
     }
-
-    /// Polls a handler, for the first time if there is a watch. One that is not done then had to wait, and how long it
-    /// takes from then on makes no difference.
-    pub(crate) fn polled<T>(
-        watch: &mut Option<Self>,
-        post: &Post<Mail>,
-        poll: impl FnOnce() -> Poll<T>,
-    ) -> Poll<T> {
-        let Some(Self { settling, clock }) = watch.take() else {
-            return poll();
-        };
-        let begin = clock.now();
-        let polled = poll();
-        let run = match polled {
-            Poll::Ready(_) => Run::Took(clock.now().saturating_duration_since(begin)),
-            Poll::Pending => Run::Waited,
-        };
-        if let Some(how) = settling.placement.ran_on_pool(run) {
-            // A loop that has ended tells nobody.
-            let _ = post.send(Mail::moved(settling.method, how));
-        }
-        polled
-    }
+    polled
 }
 
 /// Measures runs on a loop. Two readings of the clock for each: to take the end of one for the beginning of the next was
@@ -124,13 +104,13 @@ impl Desk {
     }
 
     /// A run in place has ended, or has to wait.
-    pub(crate) fn end_run(&mut self, route: &Route, begin: Option<Instant>, served: &Inline) {
+    pub(crate) fn end_run(&mut self, route: &Route, begin: Option<Instant>, served: &Served) {
         let (Some(settling), Some(begin)) = (&route.settling, begin) else {
             return;
         };
         let how = match served {
-            Inline::Waits(..) => settling.placement.ran_on_loop(Run::Waited),
-            Inline::Done(_) => self.took(settling, begin),
+            Served::Waits(..) => settling.placement.ran_on_loop(Run::Waited),
+            Served::Done(_) => self.took(settling, begin),
         };
         if let Some(how) = how {
             self.shared.moved(settling.method, how);

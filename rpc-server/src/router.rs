@@ -12,13 +12,18 @@ use rpc_codec::Limits;
 use rpc_core::filter::Open;
 use rpc_core::mount::{Dispatch, Options};
 use rpc_core::{
-    Cause, Code, Deadline, Filter, MethodDescriptor, Mount, Request, Response, Service, Status,
+    Cause, Clock, Code, Deadline, Executor, Filter, MethodDescriptor, Mount, Request, Response,
+    Service, Status,
 };
+use rpc_net::Post;
 
 use crate::ServeError;
-use crate::dispatch::{Hosted, InPlace, hosted, timed_out};
+use crate::dispatch::{Hosted, hosted, timed_out};
+use crate::driver::Mail;
+use crate::in_place::InPlace;
+use crate::on_pool::Counter;
 use crate::place::Settling;
-use crate::routes::Routes;
+use crate::routes::{Routes, Way};
 
 /// Finds the service that a path belongs to. It is a service itself: a test calls it without any port through
 /// `rpc_testing::Loopback`.
@@ -128,28 +133,34 @@ impl Router {
         self.services.len()
     }
 
-    /// The same routes and services for one event loop. Each request counts a user of its service for a moment; loops that
-    /// counted on the same number would fight for its cache line.
-    pub(crate) fn for_loop(&self) -> (Routes, Vec<Box<dyn InPlace>>) {
-        let services: Vec<_> = self
-            .services
-            .iter()
-            .map(|service| service.for_loop())
-            .collect();
-        let routes = self.routes.iter().map(|(path, route)| {
-            let own = services.get(route.place).unwrap_or(&route.service);
-            let service = Arc::clone(own);
-            let route = Route {
-                service,
-                ..route.clone()
+    /// The routes and services of one event loop, whose workers answer by `post`. Methods that run on no pool of their own
+    /// run on `default_pool`.
+    pub(crate) fn for_loop(
+        &self,
+        post: &Post<Mail>,
+        default_pool: &Executor,
+        clock: &Clock,
+    ) -> (Routes, Vec<Box<dyn InPlace>>) {
+        let ways = self.routes.iter().map(|(path, route)| {
+            let executor = match &route.dispatch {
+                Dispatch::On(executor) => executor,
+                _ => default_pool,
             };
-            (*path, route)
+            let counter = Counter {
+                post: post.clone(),
+                executor: executor.clone(),
+                settling: route.settling.clone(),
+                clock: clock.clone(),
+            };
+            let way = Way {
+                route: route.clone(),
+                executor: executor.clone(),
+                work: route.service.on_pool(counter),
+            };
+            (*path, way)
         });
-        let routes = routes.collect();
-        (
-            routes,
-            services.iter().map(|service| service.in_place()).collect(),
-        )
+        let in_place = self.services.iter().map(|service| service.in_place());
+        (ways.collect(), in_place.collect())
     }
 
     pub(crate) fn set_unpacked_max(&self, bytes: usize) {
@@ -243,6 +254,7 @@ pub(crate) fn no_method(path: &[u8]) -> Status {
 #[cfg(test)]
 mod tests {
     use rpc_core::{Bytes, Idempotency, ServiceDescriptor};
+    use rpc_net::mailbox::Mailbox;
 
     use super::*;
     use crate::Pool;
@@ -325,8 +337,15 @@ mod tests {
     fn loops_find_one_place_for_a_method_together() {
         let router = Router::new().mount(Mount::new(&ECHO, Silent).auto());
         let path = b"/test.Echo/Echo";
-        let settling = |routes: &mut Routes| routes.find(path).unwrap().settling.clone().unwrap();
-        let mut loops = [router.for_loop().0, router.for_loop().0];
+        let (pool, clock) = (Pool::builder("test").threads(1).build(), Clock::system());
+        let (_mailbox, sender) = Mailbox::new(Arc::new(|| ()));
+        let post = Post::new(sender);
+        let routes = || router.for_loop(&post, pool.as_ref(), &clock).0;
+        let settling = |routes: &mut Routes| {
+            let way = routes.find(path).unwrap();
+            way.route.settling.clone().unwrap()
+        };
+        let mut loops = [routes(), routes()];
         let [first, second] = &mut loops;
         assert!(Arc::ptr_eq(&settling(first), &settling(second)));
     }

@@ -1,14 +1,25 @@
 //! [`Routes`]: the routes of one event loop.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use rpc_core::{Executor, Work};
 
 use crate::router::Route;
 
+/// Where one path leads on one loop.
+pub(crate) struct Way {
+    pub(crate) route: Route,
+    /// The pool that serves what is not served in place.
+    pub(crate) executor: Executor,
+    /// How it does that.
+    pub(crate) work: Arc<dyn Work>,
+}
+
 /// The routes of one event loop. A table of its own, because whoever calls is likely to call the same method again: the
 /// last route is looked at first, which is a comparison instead of a hash and a comparison.
-#[derive(Debug)]
 pub(crate) struct Routes {
-    list: Vec<(&'static [u8], Route)>,
+    list: Vec<(&'static [u8], Way)>,
     places: HashMap<&'static [u8], usize, foldhash::fast::RandomState>,
     recent: usize,
 }
@@ -16,7 +27,7 @@ pub(crate) struct Routes {
 impl Routes {
     /// Where `path` leads.
     #[inline]
-    pub(crate) fn find(&mut self, path: &[u8]) -> Option<&Route> {
+    pub(crate) fn find(&mut self, path: &[u8]) -> Option<&Way> {
         let is_recent = self
             .list
             .get(self.recent)
@@ -24,13 +35,13 @@ impl Routes {
         if !is_recent {
             self.recent = *self.places.get(path)?;
         }
-        self.list.get(self.recent).map(|(_, route)| route)
+        self.list.get(self.recent).map(|(_, way)| way)
     }
 }
 
-impl FromIterator<(&'static [u8], Route)> for Routes {
-    fn from_iter<I: IntoIterator<Item = (&'static [u8], Route)>>(routes: I) -> Self {
-        let list: Vec<_> = routes.into_iter().collect();
+impl FromIterator<(&'static [u8], Way)> for Routes {
+    fn from_iter<I: IntoIterator<Item = (&'static [u8], Way)>>(ways: I) -> Self {
+        let list: Vec<_> = ways.into_iter().collect();
         let places = list.iter().enumerate();
         Self {
             places: places.map(|(place, (path, _))| (*path, place)).collect(),

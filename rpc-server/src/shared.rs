@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     pub(crate) connections_max: usize,
     /// Calls that wait or run on pools.
-    pub(crate) calls: Arc<Permits>,
+    pub(crate) calls: Permits,
     /// Bytes of their requests.
     pub(crate) bytes: AtomicUsize,
     pub(crate) bytes_max: usize,
@@ -54,7 +54,16 @@ impl Shared {
 
     /// Places for a call that has begun in place and has to wait: it cannot be refused as not run any more.
     pub(crate) fn overdraw(&self, executor: &Executor) -> [Permit; 2] {
-        [executor.overdraw(), Permits::overdraw(&self.calls)]
+        [executor.overdraw(), self.calls.overdraw()]
+    }
+
+    /// Counts bytes of calls that begin, less those of calls that end. Each loop does so once a turn: a number that all
+    /// loops change is too dear to change for each request.
+    pub(crate) fn count_bytes(&self, change: isize) {
+        if change != 0 {
+            self.bytes
+                .fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        }
     }
 
     /// Says that the server begins to leave. Each of its loops says so; the first is heard.
@@ -65,8 +74,15 @@ impl Shared {
     }
 
     /// Places for one call of `bytes`, on its pool and in the process. A single call of any size is let in.
-    pub(crate) fn permits(&self, executor: &Executor, bytes: usize) -> Result<[Permit; 2], Status> {
-        let taken = self.bytes.load(Ordering::Relaxed);
+    /// `uncounted` are bytes that the asking loop has not told of yet.
+    pub(crate) fn permits(
+        &self,
+        executor: &Executor,
+        uncounted: isize,
+        bytes: usize,
+    ) -> Result<[Permit; 2], Status> {
+        let counted = self.bytes.load(Ordering::Relaxed);
+        let taken = counted.saturating_add_signed(uncounted);
         if taken > 0 && taken.saturating_add(bytes) > self.bytes_max {
             return Err(Status::overloaded(
                 "the bytes of calls under way have reached their limit",
@@ -78,7 +94,7 @@ impl Shared {
                 executor.name()
             )));
         };
-        let Some(all) = Permits::take(&self.calls) else {
+        let Some(all) = self.calls.take() else {
             return Err(Status::overloaded(
                 "the calls under way have reached their limit",
             ));

@@ -1,0 +1,163 @@
+//! Requests that are served on the threads of a pool.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use rpc_core::{
+    Claim, Clock, Compression, Executor, Permit, Request, Service, Shell, Status, Work,
+};
+use rpc_net::Post;
+
+use crate::attempt::{Outcome, contained};
+use crate::calls::CallKey;
+use crate::dispatch::{pack, timed_out};
+use crate::driver::Mail;
+use crate::place::{Settling, measured};
+
+/// Memory for the future of one request.
+type Slot<F> = Pin<Box<Option<F>>>;
+
+thread_local! {
+    /// Slots that requests on this thread have left, one for each service. A task for each request would be an
+    /// allocation of a kilobyte that one thread makes and another gives back (`benches/benches/compare.rs`, pool at
+    /// 8x64: a fifth of the time).
+    static SLOTS: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// More services than that on one thread, and some of their requests allocate.
+const SLOTS_MAX: usize = 16;
+
+fn take_slot<F: 'static>() -> Option<Box<Slot<F>>> {
+    let kept = SLOTS.try_with(|slots| {
+        let mut slots = slots.borrow_mut();
+        let place = slots.iter().position(|slot| slot.is::<Slot<F>>());
+        place.map(|place| slots.swap_remove(place))
+    });
+    kept.ok().flatten().and_then(|slot| slot.downcast().ok())
+}
+
+fn leave_slot<F: 'static>(slot: Box<Slot<F>>) {
+    // A thread that is ending keeps nothing.
+    let _ = SLOTS.try_with(|slots| {
+        let mut slots = slots.borrow_mut();
+        if slots.len() < SLOTS_MAX {
+            slots.push(slot);
+        }
+    });
+}
+
+/// What a pool needs to serve requests for one loop. Each loop has one of its own for each of its routes: what is counted
+/// for each request is counted by one loop and the workers, never by two loops.
+pub(crate) struct Counter {
+    pub(crate) post: Post<Mail>,
+    /// Where a handler that has to wait goes on.
+    pub(crate) executor: Executor,
+    /// Present if the method finds its own place, by the time that its runs take.
+    pub(crate) settling: Option<Arc<Settling>>,
+    pub(crate) clock: Clock,
+}
+
+/// Serves `service` on a pool.
+pub(crate) fn on_pool<S: Service + 'static>(service: Arc<S>, counter: Counter) -> Arc<dyn Work> {
+    Arc::new(OnPool {
+        service,
+        counter,
+        begin: |service: Arc<S>, request: Request| async move {
+            let compression = request.compression();
+            let outcome = contained(&*service, request).await;
+            outcome.map(|response| pack(response, compression))
+        },
+    })
+}
+
+struct OnPool<S, B> {
+    service: Arc<S>,
+    counter: Counter,
+    begin: B,
+}
+
+impl<S, B, F> Work for OnPool<S, B>
+where
+    S: Service + 'static,
+    B: Fn(Arc<S>, Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    fn begin(self: Arc<Self>, request: Request, claim: Claim) {
+        let Claim { call, permits } = claim;
+        let report = Report {
+            call: call.into(),
+            permits,
+        };
+        // Work that nobody waits for any more is not begun.
+        if request.context().scope().has_ended() {
+            return;
+        }
+        if let Some(status) = expired(&request) {
+            return report.finish(&self.counter.post, Err(status));
+        }
+        let is_measured = request.compression() == Compression::None;
+        let settling = self.counter.settling.as_ref().filter(|_| is_measured);
+        let mut slot = take_slot().unwrap_or_else(|| Box::new(Box::pin(None)));
+        slot.set(Some((self.begin)(Arc::clone(&self.service), request)));
+        // Whoever has to wait is polled again at once by the job, with a waker that counts.
+        let polled = measured(settling, &self.counter.clock, &self.counter.post, || {
+            poll(&mut slot, &mut Context::from_waker(Waker::noop()))
+        });
+        match polled {
+            Poll::Ready(outcome) => {
+                slot.set(None);
+                leave_slot(slot);
+                report.finish(&self.counter.post, outcome);
+            }
+            Poll::Pending => wait(*slot, &self.counter, report),
+        }
+    }
+}
+
+/// Makes a task of a handler that has to wait, and runs it on as far as it goes.
+fn wait<F>(mut slot: Slot<F>, counter: &Counter, report: Report)
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let (call, post) = (report.call, counter.post.clone());
+    let rest = async move {
+        let outcome = poll_fn(|cx| poll(&mut slot, cx)).await;
+        report.finish(&post, outcome);
+    };
+    let (job, handle) = counter.executor.job(rest);
+    // Whoever waits for the call can drop the rest of it from now on. If nobody does any more, that is done at once.
+    if counter.post.send(Mail::waits(call, handle)).is_ok() {
+        job.run();
+    }
+}
+
+fn poll<F: Future>(slot: &mut Slot<F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    let future = slot.as_mut().as_pin_mut();
+    future.expect("set before it is polled").poll(cx)
+}
+
+/// What reports the end of a call. When it is dropped the places are given back, whatever became of the call.
+struct Report {
+    call: CallKey,
+    permits: [Permit; 2],
+}
+
+impl Report {
+    fn finish(self, post: &Post<Mail>, outcome: Outcome) {
+        // First the places, then the answer: whoever sees the answer may count on the place.
+        drop(self.permits);
+        // A loop that has ended has no connection left to answer on.
+        let _ = post.send(Mail::done(self.call, outcome, Shell::of_this_thread()));
+    }
+}
+
+fn expired(request: &Request) -> Option<Status> {
+    let deadline = request.context().deadline()?;
+    deadline
+        .is_over(request.context().now())
+        .then(|| timed_out(deadline))
+}
