@@ -4,6 +4,7 @@
 //! cargo bench --bench compare -- --quick              one number for each contestant, in a minute
 //! cargo bench --bench compare -- --shape 8x64         one shape of load, properly
 //! cargo bench --bench compare -- --report REPORT.md   everything, with latency against load
+//! cargo bench --bench client                          the asking end against tonic's
 //! cargo bench --bench pools                           does a slow pool hold up a fast one?
 //! cargo bench --bench micro                           the pieces
 //! cargo test -p tern-benches --release                allocations, and that every contestant answers rightly
@@ -16,6 +17,7 @@
 //! # Layout
 //!
 //! * [`load`] – the client: closed and open loop, three protocols, every answer checked
+//! * [`ask`] – the asking ends that are measured themselves
 //! * [`contestant`] – who is compared, and how each is started
 //! * [`process`] – a server process: its CPU time, memory and system calls
 //! * [`machine`] – the tools that the machine may or may not have
@@ -30,6 +32,7 @@
     reason = "measurements: figures of nine digits become floating point and back"
 )]
 
+pub mod ask;
 pub mod contestant;
 pub mod echo;
 pub mod figures;
