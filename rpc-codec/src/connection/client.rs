@@ -13,15 +13,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use rpc_core::message::Exchange;
-use rpc_core::{Code, Compression, Metadata, Request, Response, Status};
+use rpc_core::{Code, Compression, Format, Metadata, Request, Response, Status};
 
 use super::framing::Framing;
-use super::server::total_len;
+use super::outgoing::Outgoing;
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
-use crate::head::{RequestHead, ResponseHead};
+use crate::head::ResponseHead;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
 
 /// Names one call on one connection.
@@ -57,6 +57,7 @@ impl RequestIds {
 pub struct ClientConnection {
     limits: Arc<Limits>,
     framing: Framing,
+    outgoing: Outgoing,
     pending: Pending,
     leaving: bool,
     ended: bool,
@@ -82,6 +83,7 @@ impl ClientConnection {
         Self {
             limits,
             framing: Framing::default(),
+            outgoing: Outgoing::default(),
             pending: Pending::default(),
             leaving: false,
             ended: false,
@@ -105,7 +107,8 @@ impl ClientConnection {
         now: Instant,
     ) -> Result<RequestId, Status> {
         let id = ids.next(&self.pending);
-        write_request(id, request, &self.limits, output, now)?;
+        self.outgoing
+            .write(id, request, &self.limits, output, now)?;
         if request.exchange() == Exchange::Unary {
             self.pending.insert(id, token);
         }
@@ -133,33 +136,28 @@ impl ClientConnection {
         self.unclaimed
     }
 
-    fn unary(&mut self, header: FrameHeader, frame: &Bytes) -> Option<Answer> {
-        let head_end = HEADER_BYTES + usize::from(header.head_len);
-        let head_bytes = frame.slice(HEADER_BYTES..head_end.min(frame.len()));
-        let head = match ResponseHead::decode(&head_bytes) {
+    fn unary(&mut self, header: FrameHeader, frame: Bytes) -> Option<Answer> {
+        let body_start = (HEADER_BYTES + usize::from(header.head_len)).min(frame.len());
+        let head_bytes = frame.get(HEADER_BYTES..body_start).unwrap_or_default();
+        let head = match ResponseHead::decode(head_bytes) {
             Ok(head) => head,
             Err(error) => return self.unreadable(header, &error),
         };
-        let metadata = if head.has_metadata {
-            Metadata::unread(head_bytes.clone(), ResponseHead::read_metadata)
-        } else {
-            Metadata::new()
-        };
-        if head.has_metadata
-            && metadata
-                .get(DRAIN_MARK)
-                .is_some_and(|mark| &mark[..] == b"1")
-        {
-            self.leaving = true;
-        }
+        let metadata = head.has_metadata.then(|| {
+            let head_bytes = frame.slice_ref(head_bytes);
+            Metadata::unread(head_bytes, ResponseHead::read_metadata)
+        });
+        let mark = metadata.as_ref().and_then(|all| all.get(DRAIN_MARK));
+        self.leaving |= mark.is_some_and(|mark| &mark[..] == b"1");
         let Some(token) = self.pending.remove(&RequestId(head.request_id)) else {
             self.unclaimed += 1;
             return None;
         };
-        let result = match ret::from_wire(head.ret, head.func_ret, head.error_msg, &self.limits) {
+        let success = match ret::from_wire(head.ret, head.func_ret, head.error_msg, &self.limits) {
             Some(status) => Err(status),
-            None => read_success(&head, frame, head_end, metadata),
+            None => Success::read(&head, frame.len().saturating_sub(body_start)),
         };
+        let result = success.map(|success| success.cut(frame, body_start, metadata));
         Some(Answer { token, result })
     }
 
@@ -212,7 +210,7 @@ impl Connection for ClientConnection {
             let (header, frame) = self.framing.next(&self.limits)?;
             match header.kind {
                 FrameKind::Unary => {
-                    if let Some(answer) = self.unary(header, &frame) {
+                    if let Some(answer) = self.unary(header, frame) {
                         return Some(answer);
                     }
                 }
@@ -259,105 +257,44 @@ impl Connection for ClientConnection {
     }
 }
 
-fn write_request(
-    id: RequestId,
-    request: &Request,
-    limits: &Limits,
-    output: &mut WriteQueue,
-    now: Instant,
-) -> Result<(), Status> {
-    let too_long = |what: &str| {
-        Status::new(
-            Code::RequestUnencodable,
-            format!("the request is too long: {what}"),
-        )
-    };
-    let context = request.context();
-    let timeout_ms = match context.deadline() {
-        None => 0,
-        Some(deadline) => deadline.remaining_millis(now).ok_or_else(|| {
-            Status::new(
-                Code::DeadlineExceeded,
-                "the deadline passed before the request was sent",
-            )
-        })?,
-    };
-    let attachment_size =
-        u32::try_from(request.attachment().len()).map_err(|_| too_long("its attachment"))?;
-    let compression = if request.body().is_empty() {
-        Compression::None
-    } else {
-        request.compression()
-    };
-    let head = RequestHead {
-        call_type: u32::from(request.exchange() == Exchange::OneWay),
-        request_id: id.0,
-        timeout_ms,
-        caller: context.caller().as_bytes(),
-        callee: context.callee().as_bytes(),
-        func: request.method().path.as_bytes(),
-        message_type: context.marks().0,
-        content_type: numbers::content_type(request.format()),
-        content_encoding: numbers::content_encoding(compression),
-        attachment_size,
-        ..RequestHead::default()
-    };
-    let head_len = u16::try_from(head.encoded_len(context.metadata()))
-        .map_err(|_| too_long("its metadata does not fit the head of 65,535 bytes"))?;
-    let payload = request
-        .body()
-        .len()
-        .saturating_add(request.attachment().len());
-    let total_len = total_len(head_len, payload, limits).ok_or_else(|| {
-        too_long(&format!(
-            "{payload} bytes do not fit a frame of {} at most",
-            limits.frame_bytes_max
-        ))
-    })?;
-    let header = FrameHeader {
-        kind: FrameKind::Unary,
-        stream_frame_type: 0,
-        total_len,
-        head_len,
-        // Servers and proxies in Go expect the id here too, and the version that says so.
-        stream_id: id.0,
-        version: 1,
-        reserved: 0,
-    };
-    output.put_with(|out| {
-        out.extend_from_slice(&header.encode());
-        head.encode(context.metadata(), out);
-    });
-    output.put_body(request.body());
-    if attachment_size > 0 {
-        output.put_body(request.attachment());
-    }
-    Ok(())
+/// What the head of a response says of the rest of its frame.
+struct Success {
+    body_len: usize,
+    format: Format,
+    compression: Compression,
 }
 
-fn read_success(
-    head: &ResponseHead<'_>,
-    frame: &Bytes,
-    body_start: usize,
-    metadata: Metadata,
-) -> Result<Response, Status> {
-    let body_len = head
-        .body_len(frame.len().saturating_sub(body_start))
-        .map_err(|error| {
+impl Success {
+    fn read(head: &ResponseHead<'_>, after_head: usize) -> Result<Self, Status> {
+        let body_len = head.body_len(after_head).map_err(|error| {
             Status::new(
                 Code::ResponseMalformed,
                 format!("the response cannot be read: {error}"),
             )
         })?;
-    let body_end = body_start + body_len;
-    let mut response = Response::new(frame.slice(body_start..body_end));
-    response.set_format(numbers::format(head.content_type));
-    response.set_compression(numbers::compression(head.content_encoding));
-    if body_end < frame.len() {
-        response.set_attachment(frame.slice(body_end..));
+        Ok(Self {
+            body_len,
+            format: numbers::format(head.content_type),
+            compression: numbers::compression(head.content_encoding),
+        })
     }
-    *response.metadata_mut() = metadata;
-    Ok(response)
+
+    /// Makes the frame the response. Its ends are cut off in place: each further piece of it would be counted up and down
+    /// again, and nearly all responses have but a body.
+    fn cut(self, mut frame: Bytes, body_start: usize, metadata: Option<Metadata>) -> Response {
+        frame.advance(body_start);
+        let attachment = (self.body_len < frame.len()).then(|| frame.split_off(self.body_len));
+        let mut response = Response::new(frame);
+        response.set_format(self.format);
+        response.set_compression(self.compression);
+        if let Some(attachment) = attachment {
+            response.set_attachment(attachment);
+        }
+        if let Some(metadata) = metadata {
+            *response.metadata_mut() = metadata;
+        }
+        response
+    }
 }
 
 /// Spreads ids by one multiplication. Only ids of our own making are ever inserted, so nobody can choose them badly.

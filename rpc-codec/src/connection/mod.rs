@@ -5,6 +5,7 @@
 
 mod client;
 mod framing;
+mod outgoing;
 mod server;
 
 use std::time::Instant;
