@@ -33,7 +33,7 @@ usage: cargo bench --bench client -- [options]
   --quick          two shapes, one short round
   --shape CxD      endpoints x calls in flight at each; may be given more than once
   --payload BYTES  may be given more than once
-  --style NAME     async, async-tokio, blocking, pipelined or tonic; may be given more than once
+  --style NAME     async, local, async-tokio, blocking, pipelined or tonic; may be given more than once
   --rounds N       default: 3
   --seconds S      of each round, default: 1
   --before FILE    an older build of bench-ask, measured beside the present one

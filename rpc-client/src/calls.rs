@@ -1,6 +1,5 @@
 //! The calls of one loop that are under way.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use rpc_codec::connection::RequestId;
@@ -9,7 +8,7 @@ use rpc_net::Key;
 use rpc_net::timer::TimerKey;
 use slab::Slab;
 
-use crate::pending::Slot;
+use crate::pending::Duty;
 
 /// Names one call that is under way on a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +39,7 @@ fn low_half(number: u64) -> u32 {
 /// A call that has not been completed.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {
-    pub(crate) slot: Arc<Slot>,
+    pub(crate) duty: Duty,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) timer: Option<TimerKey>,
     /// Where it waits or was sent.
@@ -52,9 +51,9 @@ pub(crate) struct ActiveCall {
 }
 
 impl ActiveCall {
-    pub(crate) fn new(slot: Arc<Slot>, deadline: Option<Deadline>, now: Instant) -> Self {
+    pub(crate) fn new(duty: Duty, deadline: Option<Deadline>, now: Instant) -> Self {
         Self {
-            slot,
+            duty,
             deadline,
             timer: None,
             endpoint: None,

@@ -83,9 +83,9 @@ impl Service for Transport {
         pack(&mut request)?;
         let deadline = request.context().deadline();
         let waiting = future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let (pending, slot) = Pending::new(request, waiting);
+        let (pending, duty) = Pending::new(request, waiting);
         self.post
-            .send(Mail::call(slot, deadline))
+            .send(Mail::call(duty, deadline))
             .map_err(|_| Status::new(Code::Cancelled, "the channel's event loop has ended"))?;
         unpack(pending.await?, self.unpacked_max)
     }

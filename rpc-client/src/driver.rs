@@ -33,7 +33,7 @@ use rpc_policy::balance::{Balancer, Hint, Outcome};
 use crate::Config;
 use crate::calls::{ActiveCall, CallKey, Calls};
 use crate::peer::Peer;
-use crate::pending::Slot;
+use crate::pending::Duty;
 
 /// What other threads send to a [`ClientDriver`].
 #[derive(Debug)]
@@ -42,10 +42,11 @@ pub struct Mail(Note);
 #[derive(Debug)]
 enum Note {
     Call {
-        slot: Arc<Slot>,
+        duty: Duty,
         deadline: Option<Deadline>,
     },
     Endpoints(Vec<SocketAddr>),
+    Nothing,
     Close,
 }
 
@@ -60,8 +61,13 @@ impl Mail {
         Self(Note::Close)
     }
 
-    pub(crate) fn call(slot: Arc<Slot>, deadline: Option<Deadline>) -> Self {
-        Self(Note::Call { slot, deadline })
+    /// Wakes the loop, which is all that is wanted.
+    pub(crate) fn nothing() -> Self {
+        Self(Note::Nothing)
+    }
+
+    pub(crate) fn call(duty: Duty, deadline: Option<Deadline>) -> Self {
+        Self(Note::Call { duty, deadline })
     }
 }
 
@@ -134,8 +140,8 @@ impl ClientDriver {
         self.calls.len()
     }
 
-    fn begin(&mut self, slot: Arc<Slot>, deadline: Option<Deadline>, io: &mut IoOf<Self>) {
-        let call = ActiveCall::new(slot, deadline, io.now());
+    fn begin(&mut self, duty: Duty, deadline: Option<Deadline>, io: &mut IoOf<Self>) {
+        let call = ActiveCall::new(duty, deadline, io.now());
         let key = self.calls.insert(call);
         if let Some(deadline) = deadline {
             self.watch(key, deadline.at(), io);
@@ -238,7 +244,7 @@ impl ClientDriver {
         let Some(peer) = call.endpoint.and_then(|id| self.peers.get_mut(&id)) else {
             return;
         };
-        let state = call.slot.state();
+        let state = call.duty.state();
         let request = state.request();
         let is_one_way = request.exchange() == Exchange::OneWay;
         let started = match (full(link, request, &self.limits, io), io.write(link)) {
@@ -338,13 +344,15 @@ impl ClientDriver {
             self.balancer
                 .report(id, &Outcome::of(&result, elapsed), now);
         }
-        self.woken.extend(call.slot.complete(result));
+        self.woken.extend(call.duty.complete(result));
     }
 
     /// Wakes those whose results are there. It is done for all answers of a turn together: a caller who shares a core with
     /// the loop would otherwise take it away after the first, and come back for each of the others
     /// (`benches/benches/client.rs`, 64x1, system calls for each call).
     fn wake_callers(&mut self) {
+        // One who waits for several calls at once is woken once.
+        self.woken.dedup_by(|one, other| one.will_wake(other));
         for waker in self.woken.drain(..) {
             waker.wake();
         }
@@ -475,8 +483,9 @@ impl Driver for ClientDriver {
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
         match mail.0 {
-            Note::Call { slot, .. } if Slot::is_abandoned(&slot) => {}
-            Note::Call { slot, deadline } => self.begin(slot, deadline, io),
+            Note::Call { duty, .. } if duty.is_abandoned() => {}
+            Note::Call { duty, deadline } => self.begin(duty, deadline, io),
+            Note::Nothing => {}
             Note::Endpoints(addresses) => self.set_endpoints(&addresses, io),
             Note::Close => {
                 self.is_closed = true;

@@ -7,13 +7,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use rpc_core::{Request, Response, Status};
+use rpc_core::{Code, Request, Response, Status};
 
 /// What caller and loop share of a call. The request stays here for as long as the call lives, so only a pointer travels
 /// to the loop, and what the request holds goes back to the thread that it came from, which keeps it for its next call
 /// (`benches/tests/client_allocations.rs`).
 #[derive(Debug, Default)]
-pub(crate) struct Slot {
+struct Slot {
     state: Mutex<State>,
 }
 
@@ -33,21 +33,56 @@ impl State {
 }
 
 impl Slot {
-    /// Leaves the result, once. Returns whoever waits for it, to be woken when that suits the loop.
-    pub(crate) fn complete(&self, result: Result<Response, Status>) -> Option<Waker> {
-        let mut state = self.state();
+    /// What it holds. Nobody else wants it while the call is under way, unless the caller is polled for other reasons.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The loop's end of a call. A loop that ends before it has looked at the call answers by dropping this.
+#[derive(Debug)]
+pub(crate) struct Duty {
+    /// Present until the call is completed.
+    slot: Option<Arc<Slot>>,
+}
+
+impl Duty {
+    /// Leaves the result. Returns whoever waits for it, to be woken when that suits the loop.
+    pub(crate) fn complete(mut self, result: Result<Response, Status>) -> Option<Waker> {
+        self.leave(result)
+    }
+
+    /// Whether nobody waits any more, as far as the loop can tell.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(self.slot()) == 1
+    }
+
+    /// What caller and loop share.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.slot().state()
+    }
+
+    fn slot(&self) -> &Arc<Slot> {
+        self.slot.as_ref().expect("present until completed")
+    }
+
+    fn leave(&mut self, result: Result<Response, Status>) -> Option<Waker> {
+        let slot = self.slot.take()?;
+        let mut state = slot.state();
         state.result = Some(result);
         state.waiting.take()
     }
+}
 
-    /// Whether nobody waits any more, as far as the loop can tell, whose `this` is.
-    pub(crate) fn is_abandoned(this: &Arc<Self>) -> bool {
-        Arc::strong_count(this) == 1
-    }
-
-    /// What it holds. Nobody else wants it while the call is under way, unless the caller is polled for other reasons.
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if self.slot.is_none() {
+            return;
+        }
+        let status = Status::new(Code::Cancelled, "the channel's event loop has ended");
+        if let Some(waiting) = self.leave(Err(status)) {
+            waiting.wake();
+        }
     }
 }
 
@@ -69,7 +104,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// A call of a task that `waiting` wakes, which polls this before it does anything else.
-    pub(crate) fn new(request: Request, waiting: Waker) -> (Self, Arc<Slot>) {
+    pub(crate) fn new(request: Request, waiting: Waker) -> (Self, Duty) {
         let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
         let mut slot = kept.unwrap_or_default();
         // The loop lets go of a cell before it wakes the caller; a caller who looked earlier than that may be faster.
@@ -87,7 +122,7 @@ impl Pending {
             slot: Some(Arc::clone(&slot)),
             is_new: true,
         };
-        (pending, slot)
+        (pending, Duty { slot: Some(slot) })
     }
 }
 

@@ -110,8 +110,8 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
     /// Those of [`Call::wait`].
     pub fn wait_response(self) -> Result<Response<P>, Status> {
         park::wait(self.response()).unwrap_or_else(|| {
-            let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, or move \
-                        the handler to a pool";
+            let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, run it on \
+                        the thread's own loop, or move the handler to a pool";
             Err(Status::new(Code::RequestInvalid, text))
         })
     }

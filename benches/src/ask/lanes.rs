@@ -2,33 +2,63 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
-/// Runs all futures on this thread until they are done.
-pub(super) fn run<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let shared = Arc::new(Shared {
-        woken: Mutex::default(),
-        sleeps: AtomicBool::new(false),
-        thread: thread::current(),
-    });
-    let mut lanes: Vec<_> = futures
-        .enumerate()
-        .map(|(index, future)| {
-            let shared = Arc::clone(&shared);
-            let waker = Waker::from(Arc::new(Lane { index, shared }));
-            (Some(Box::pin(future)), waker)
-        })
-        .collect();
-    let mut woken: Vec<usize> = (0..lanes.len()).collect();
-    let mut running = lanes.len();
-    while running > 0 {
-        for index in woken.drain(..) {
-            running -= usize::from(step(&mut lanes[index]));
+/// Many futures as one, which is done when all are.
+pub(super) struct Lanes<F> {
+    each: Vec<(Option<Pin<Box<F>>>, Waker)>,
+    running: usize,
+    woken: Vec<usize>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    woken: Vec<usize>,
+    /// Whom to tell of the first that is woken.
+    waiting: Option<Waker>,
+}
+
+impl<F: Future<Output = ()>> Lanes<F> {
+    pub(super) fn new(futures: impl Iterator<Item = F>) -> Self {
+        let shared = Arc::<Mutex<Shared>>::default();
+        let each: Vec<_> = futures
+            .enumerate()
+            .map(|(index, future)| {
+                let shared = Arc::clone(&shared);
+                let waker = Waker::from(Arc::new(Lane { index, shared }));
+                (Some(Box::pin(future)), waker)
+            })
+            .collect();
+        Self {
+            running: each.len(),
+            woken: (0..each.len()).collect(),
+            each,
+            shared,
         }
-        shared.take(&mut woken, running > 0);
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Lanes<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            for index in this.woken.drain(..) {
+                this.running -= usize::from(step(&mut this.each[index]));
+            }
+            if this.running == 0 {
+                return Poll::Ready(());
+            }
+            let mut shared = lock(&this.shared);
+            std::mem::swap(&mut this.woken, &mut shared.woken);
+            if this.woken.is_empty() {
+                shared.waiting = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
     }
 }
 
@@ -44,34 +74,9 @@ fn step<F: Future<Output = ()>>((future, waker): &mut (Option<Pin<Box<F>>>, Wake
     is_done
 }
 
-struct Shared {
-    woken: Mutex<Vec<usize>>,
-    sleeps: AtomicBool,
-    thread: Thread,
-}
-
-impl Shared {
-    /// Takes those that were woken; sleeps first if there are none and `waits`.
-    fn take(&self, into: &mut Vec<usize>, waits: bool) {
-        loop {
-            std::mem::swap(
-                into,
-                &mut self.woken.lock().unwrap_or_else(PoisonError::into_inner),
-            );
-            if !into.is_empty() || !waits {
-                self.sleeps.store(false, Ordering::Relaxed);
-                return;
-            }
-            if self.sleeps.swap(true, Ordering::SeqCst) {
-                thread::park();
-            }
-        }
-    }
-}
-
 struct Lane {
     index: usize,
-    shared: Arc<Shared>,
+    shared: Arc<Mutex<Shared>>,
 }
 
 impl Wake for Lane {
@@ -80,12 +85,17 @@ impl Wake for Lane {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let woken = self.shared.woken.lock();
-        woken
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(self.index);
-        if self.shared.sleeps.swap(false, Ordering::SeqCst) {
-            self.shared.thread.unpark();
+        let waiting = {
+            let mut shared = lock(&self.shared);
+            shared.woken.push(self.index);
+            shared.waiting.take()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
         }
     }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,6 +30,8 @@ use crate::echo::EchoMessage;
 pub enum Style {
     /// Tern: futures on one thread, polled by a small executor.
     Async,
+    /// Tern: the same, on the thread of the event loop.
+    Local,
     /// Tern: tasks of tokio's current_thread runtime.
     Tokio,
     /// Tern: as many threads as there are calls in flight, each waits for its own.
@@ -42,8 +44,9 @@ pub enum Style {
 
 impl Style {
     /// Every style, in the order of the tables.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Async,
+        Self::Local,
         Self::Tokio,
         Self::Blocking,
         Self::Pipelined,
@@ -54,6 +57,7 @@ impl Style {
     pub fn name(self) -> &'static str {
         match self {
             Self::Async => "async",
+            Self::Local => "local",
             Self::Tokio => "async-tokio",
             Self::Blocking => "blocking",
             Self::Pipelined => "pipelined",
@@ -113,6 +117,7 @@ impl Plan {
     pub fn begin(self) -> Result<Box<dyn Asker>, Box<dyn Error>> {
         Ok(match self.style {
             Style::Async => Box::new(ours::Async::connect(self)?),
+            Style::Local => Box::new(ours::Local::connect(self)?),
             Style::Tokio => Box::new(ours::Tokio::connect(self)?),
             Style::Blocking => Box::new(ours::Blocking::connect(self)?),
             Style::Pipelined => Box::new(ours::Pipelined::connect(self)?),
@@ -159,7 +164,8 @@ impl Tally {
         self.latency += &other.latency;
     }
 
-    fn report(&self) -> Report {
+    /// What it comes to.
+    pub fn report(&self) -> Report {
         let quantile_us = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1000.0;
         let elapsed = self.clock.now().saturating_duration_since(self.begin);
         Report {

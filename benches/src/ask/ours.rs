@@ -9,19 +9,23 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tern::{Channel, Fixed, Status, park};
+use tern::client::LocalLoop;
+use tern::{Channel, ChannelBuilder, Fixed, Status, park};
 use tokio::runtime::Runtime;
 
-use super::{Asker, Plan, Tally, lanes};
+use super::lanes::Lanes;
+use super::{Asker, Plan, Tally};
 use crate::echo::{EchoClient, EchoMessage};
 
-fn connect(plan: Plan) -> Result<EchoClient<Channel>, Box<dyn Error>> {
-    let channel = Channel::builder("trpc.bench.echo.Echo")
+fn builder(plan: Plan) -> ChannelBuilder {
+    Channel::builder("trpc.bench.echo.Echo")
         .resolve(Fixed::new(plan.addresses()))
         .connections_per_endpoint(1)
         .timeout(Duration::from_secs(5))
-        .build()?;
-    Ok(EchoClient::new(channel))
+}
+
+fn connect(plan: Plan) -> Result<EchoClient<Channel>, Box<dyn Error>> {
+    Ok(EchoClient::new(builder(plan).build()?))
 }
 
 /// One call after the other.
@@ -70,7 +74,37 @@ impl Asker for Async {
     fn ask(&mut self, window: Duration) -> Tally {
         let (tally, begin) = shared(window);
         let lane = |_| lane(self.plan, self.echo.clone(), Arc::clone(&tally), begin);
-        lanes::run((0..self.plan.calls()).map(lane));
+        park::wait(Lanes::new((0..self.plan.calls()).map(lane))).expect("not on a loop");
+        alone(tally)
+    }
+}
+
+/// Futures on the thread of the loop.
+#[derive(Debug)]
+pub struct Local {
+    plan: Plan,
+    echo: EchoClient<Channel>,
+    event_loop: LocalLoop,
+}
+
+impl Local {
+    pub(super) fn connect(plan: Plan) -> Result<Self, Box<dyn Error>> {
+        let (channel, event_loop) = builder(plan).build_local()?;
+        let echo = EchoClient::new(channel);
+        Ok(Self {
+            plan,
+            echo,
+            event_loop,
+        })
+    }
+}
+
+impl Asker for Local {
+    fn ask(&mut self, window: Duration) -> Tally {
+        let (tally, begin) = shared(window);
+        let lane = |_| lane(self.plan, self.echo.clone(), Arc::clone(&tally), begin);
+        let lanes = Lanes::new((0..self.plan.calls()).map(lane));
+        self.event_loop.run(lanes);
         alone(tally)
     }
 }
