@@ -247,12 +247,12 @@ impl ClientDriver {
         let state = call.duty.state();
         let request = state.request();
         let is_one_way = request.exchange() == Exchange::OneWay;
-        let started = match (full(link, request, &self.limits, io), io.write(link)) {
-            (Some(status), _) => Err(status),
-            (None, Some((machine, output))) => {
-                machine.start(key.to_token(), request, &mut peer.ids, output, now)
-            }
-            (None, None) => return,
+        let started = if let Some(status) = full(link, request, &self.limits, io) {
+            Err(status)
+        } else if let Some((machine, output)) = io.write(link) {
+            machine.start(key.to_token(), request, &mut peer.ids, output, now)
+        } else {
+            return;
         };
         drop(state);
         match started {
