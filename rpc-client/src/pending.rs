@@ -159,3 +159,99 @@ fn keep(slot: Option<Arc<Slot>>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use rpc_core::{Bytes, Context as CallContext, Idempotency, MethodDescriptor};
+
+    use super::*;
+
+    static METHOD: MethodDescriptor = MethodDescriptor {
+        index: 0,
+        name: "Echo",
+        path: "/test.Echo/Echo",
+        alias: None,
+        service: "test.Echo",
+        idempotency: Idempotency::Unknown,
+    };
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn begin() -> (Pending, Duty) {
+        let request = Request::new(&METHOD, CallContext::background(), Bytes::new());
+        let (mut pending, duty) = Pending::new(request, Waker::noop().clone());
+        assert!(poll(&mut pending, Waker::noop()).is_none());
+        (pending, duty)
+    }
+
+    fn poll(pending: &mut Pending, waker: &Waker) -> Option<Result<Response, Status>> {
+        match Pin::new(pending).poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    fn response(body: &'static str) -> Response {
+        Response::new(Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn whoever_polled_last_is_woken() {
+        let (mut pending, duty) = begin();
+        let (first, last) = (Arc::<Count>::default(), Arc::<Count>::default());
+        for count in [&first, &last] {
+            let waker = Waker::from(Arc::clone(count));
+            assert!(poll(&mut pending, &waker).is_none());
+        }
+        duty.complete(Ok(response(""))).unwrap().wake();
+        let woken = [&first, &last].map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [0, 1]);
+        assert!(poll(&mut pending, Waker::noop()).is_some());
+    }
+
+    #[test]
+    fn a_call_that_was_dropped_takes_no_part_in_the_next() {
+        let (done, duty) = begin();
+        assert!(!duty.is_abandoned());
+        drop(done);
+        assert!(duty.is_abandoned());
+        let (mut next, next_duty) = begin();
+        drop(duty.complete(Ok(response("late"))));
+        assert!(poll(&mut next, Waker::noop()).is_none());
+        drop(next_duty.complete(Ok(response("right"))));
+        let result = poll(&mut next, Waker::noop()).unwrap();
+        assert_eq!(result.unwrap().body(), "right");
+    }
+
+    #[test]
+    fn a_cell_is_used_again_and_remembers_nothing() {
+        let cells: Vec<_> = (0..3)
+            .map(|_| {
+                let (mut pending, duty) = begin();
+                let cell = Arc::as_ptr(duty.slot());
+                drop(duty.complete(Ok(response("x"))));
+                assert!(poll(&mut pending, Waker::noop()).is_some());
+                cell
+            })
+            .collect();
+        assert!(cells.iter().all(|cell| *cell == cells[0]));
+    }
+
+    #[test]
+    fn a_duty_that_is_dropped_ends_the_call() {
+        let (mut pending, duty) = begin();
+        drop(duty);
+        let status = poll(&mut pending, Waker::noop()).unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Cancelled);
+    }
+}
