@@ -106,11 +106,9 @@ impl Pending {
     /// A call of a task that `waiting` wakes, which polls this before it does anything else.
     pub(crate) fn new(request: Request, waiting: Waker) -> (Self, Duty) {
         let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-        let mut slot = kept.unwrap_or_default();
         // The loop lets go of a cell before it wakes the caller; a caller who looked earlier than that may be faster.
-        if Arc::get_mut(&mut slot).is_none() {
-            slot = Arc::default();
-        }
+        let kept = kept.filter(|slot| Arc::strong_count(slot) == 1);
+        let mut slot = kept.unwrap_or_default();
         let state = Arc::get_mut(&mut slot).map(|slot| slot.state.get_mut());
         let state = state.expect("nobody else has it");
         *state.unwrap_or_else(PoisonError::into_inner) = State {

@@ -151,8 +151,16 @@ impl Route {
     }
 
     fn is_for(&self, method: &'static MethodDescriptor, caller: &str, callee: &str) -> bool {
-        std::ptr::eq(self.method, method) && self.caller == caller && self.callee == callee
+        std::ptr::eq(self.method, method)
+            && is_same(&self.caller, caller)
+            && is_same(&self.callee, callee)
     }
+}
+
+/// Compares byte by byte. Names are short, and the vector that the library compares them by reaches into what stands behind
+/// them in memory: with it a call took a tenth longer (`benches/benches/client.rs`, 1x64).
+fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && one.bytes().eq(other.bytes())
 }
 
 /// Writes the opening of a head where it stands in a frame, and says how long it is.
