@@ -5,6 +5,7 @@
 //! cargo bench --bench compare -- --gates              what Tern has promised itself: held or missed
 //! cargo bench --bench compare -- --shape 8x64         one shape of load, properly
 //! cargo bench --bench compare -- --report REPORT.md   everything, with latency against load
+//! cargo bench --bench client                          the asking end against tonic's
 //! cargo bench --bench pools                           does a slow pool hold up a fast one?
 //! cargo bench --bench scaling                         with more connections, calls, bytes, loops, workers
 //! cargo bench --bench micro                           the pieces
@@ -24,6 +25,7 @@
 //! * [`gates`] – what Tern has promised itself
 //! * [`contestant`] – who is compared, and how each is started; [`versions`] – of what exactly
 //! * [`cell`] – a shape of load with a size of payload
+//! * [`ask`] – the asking ends that are measured themselves
 //! * [`load`] – the client: closed and open loop, five protocols, every answer checked
 //! * [`process`] – a server process: its CPU time, memory and system calls
 //! * [`machine`] – the tools that the machine may or may not have
@@ -40,6 +42,7 @@
     reason = "measurements: figures of nine digits become floating point and back"
 )]
 
+pub mod ask;
 pub mod cell;
 pub mod compare;
 pub mod contestant;

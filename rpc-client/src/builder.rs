@@ -8,13 +8,13 @@ use std::time::Duration;
 use rpc_codec::Limits;
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Clock, Filter, Resolve, Scope, Timer};
-use rpc_net::{Post, Seat};
+use rpc_net::{Post, Reactor, Seat};
 use rpc_policy::Random;
 use rpc_policy::balance::{Balancer, HealthyFirst, LeastLoaded};
 
 use crate::channel::{Shared, Transport};
 use crate::driver::{ClientDriver, Mail};
-use crate::{Channel, ChannelError, Config, Fixed};
+use crate::{Channel, ChannelError, Config, Fixed, LocalLoop};
 
 /// Makes a [`Channel`]. Reading order is execution order: filters, outermost first.
 #[must_use = "call `build`"]
@@ -139,7 +139,30 @@ impl<F: Filter> ChannelBuilder<F> {
     /// # Errors
     ///
     /// When nobody says where the service answers, or the operating system refuses a thread or descriptors.
-    pub fn build(mut self) -> Result<Channel<F>, ChannelError> {
+    pub fn build(self) -> Result<Channel<F>, ChannelError> {
+        let (channel, reactor, directory) = self.take_seat()?;
+        thread::Builder::new()
+            .name("tern-channel".into())
+            .spawn(move || reactor.run())
+            .map_err(|source| ChannelError::Loop { source })?;
+        directory.watch()?;
+        Ok(channel)
+    }
+
+    /// The channel, and its event loop for this thread to run: the cheapest way to make calls for a program that has one
+    /// thread to make them on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChannelBuilder::build`].
+    pub fn build_local(self) -> Result<(Channel<F>, LocalLoop), ChannelError> {
+        let (channel, reactor, directory) = self.take_seat()?;
+        let local = LocalLoop::new(reactor, directory.post.clone());
+        directory.watch()?;
+        Ok((channel, local))
+    }
+
+    fn take_seat(mut self) -> Result<(Channel<F>, Reactor<ClientDriver>, Directory), ChannelError> {
         let resolve = self.resolve.take().ok_or(ChannelError::NoAddress)?;
         let service = self.service.clone();
         let failed = |source| ChannelError::Loop { source };
@@ -153,18 +176,12 @@ impl<F: Filter> ChannelBuilder<F> {
             .busy_poll(busy_poll)
             .seat(driver, clock, Vec::new(), Vec::new())
             .map_err(failed)?;
-        thread::Builder::new()
-            .name("tern-channel".into())
-            .spawn(move || reactor.run())
-            .map_err(failed)?;
-        let deliver = move |addresses| {
-            // A loop that has ended needs no addresses.
-            let _ = post.send(Mail::endpoints(addresses));
+        let directory = Directory {
+            service,
+            resolve,
+            post,
         };
-        resolve
-            .watch(Box::new(deliver))
-            .map_err(|source| ChannelError::Resolve { service, source })?;
-        Ok(channel)
+        Ok((channel, reactor, directory))
     }
 
     /// The channel without a loop, for simulations: `post` and `timer` reach the loop that the driver is given to.
@@ -191,6 +208,30 @@ impl<F: Filter> ChannelBuilder<F> {
             channel,
             ClientDriver::new(config, self.balancer, self.random),
         )
+    }
+}
+
+/// Where the service answers, and who is to be told.
+struct Directory {
+    service: String,
+    resolve: Box<dyn Resolve>,
+    post: Post<Mail>,
+}
+
+impl Directory {
+    fn watch(self) -> Result<(), ChannelError> {
+        let Self {
+            service,
+            resolve,
+            post,
+        } = self;
+        let deliver = move |addresses| {
+            // A loop that has ended needs no addresses.
+            let _ = post.send(Mail::endpoints(addresses));
+        };
+        resolve
+            .watch(Box::new(deliver))
+            .map_err(|source| ChannelError::Resolve { service, source })
     }
 }
 

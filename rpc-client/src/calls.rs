@@ -1,15 +1,14 @@
 //! The calls of one loop that are under way.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use rpc_codec::connection::RequestId;
-use rpc_core::{EndpointId, Request};
+use rpc_core::{Deadline, EndpointId};
 use rpc_net::Key;
 use rpc_net::timer::TimerKey;
 use slab::Slab;
 
-use crate::pending::Slot;
+use crate::pending::Duty;
 
 /// Names one call that is under way on a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +39,8 @@ fn low_half(number: u64) -> u32 {
 /// A call that has not been completed.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {
-    pub(crate) request: Request,
-    pub(crate) slot: Arc<Slot>,
+    pub(crate) duty: Duty,
+    pub(crate) deadline: Option<Deadline>,
     pub(crate) timer: Option<TimerKey>,
     /// Where it waits or was sent.
     pub(crate) endpoint: Option<EndpointId>,
@@ -52,10 +51,10 @@ pub(crate) struct ActiveCall {
 }
 
 impl ActiveCall {
-    pub(crate) fn new(request: Request, slot: Arc<Slot>, now: Instant) -> Self {
+    pub(crate) fn new(duty: Duty, deadline: Option<Deadline>, now: Instant) -> Self {
         Self {
-            request,
-            slot,
+            duty,
+            deadline,
             timer: None,
             endpoint: None,
             sent: None,
@@ -92,6 +91,14 @@ impl Calls {
     pub(crate) fn take(&mut self, key: CallKey) -> Option<ActiveCall> {
         self.get_mut(key)?;
         Some(self.active.remove(key.index as usize).1)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (CallKey, &mut ActiveCall)> {
+        self.active.iter_mut().map(|(index, (number, call))| {
+            let index = u32::try_from(index).expect("memory ends first");
+            let number = *number;
+            (CallKey { index, number }, call)
+        })
     }
 
     pub(crate) fn len(&self) -> usize {

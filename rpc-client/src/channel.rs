@@ -1,7 +1,9 @@
 //! [`Channel`]: a service whose handler is somewhere else.
 
 use std::fmt;
+use std::future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rpc_codec::compress;
@@ -82,9 +84,11 @@ pub(crate) struct Transport {
 impl Service for Transport {
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
         pack(&mut request)?;
-        let (pending, slot) = Pending::new();
+        let deadline = request.context().deadline();
+        let waiting = future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let (pending, duty) = Pending::new(request, waiting);
         self.post
-            .send(Mail::call(request, slot))
+            .send(Mail::call(duty, deadline))
             .map_err(|_| Status::new(Code::Cancelled, "the channel's event loop has ended"))?;
         unpack(pending.await?, self.unpacked_max)
     }

@@ -16,7 +16,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use rpc_codec::Limits;
 use rpc_codec::connection::{Answer, ClientConnection, Connection};
@@ -32,7 +33,7 @@ use rpc_policy::balance::{Balancer, Hint, Outcome};
 use crate::Config;
 use crate::calls::{ActiveCall, CallKey, Calls};
 use crate::peer::Peer;
-use crate::pending::Slot;
+use crate::pending::Duty;
 
 /// What other threads send to a [`ClientDriver`].
 #[derive(Debug)]
@@ -40,8 +41,12 @@ pub struct Mail(Note);
 
 #[derive(Debug)]
 enum Note {
-    Call { request: Request, slot: Arc<Slot> },
+    Call {
+        duty: Duty,
+        deadline: Option<Deadline>,
+    },
     Endpoints(Vec<SocketAddr>),
+    Nothing,
     Close,
 }
 
@@ -56,8 +61,13 @@ impl Mail {
         Self(Note::Close)
     }
 
-    pub(crate) fn call(request: Request, slot: Arc<Slot>) -> Self {
-        Self(Note::Call { request, slot })
+    /// Wakes the loop, which is all that is wanted.
+    pub(crate) fn nothing() -> Self {
+        Self(Note::Nothing)
+    }
+
+    pub(crate) fn call(duty: Duty, deadline: Option<Deadline>) -> Self {
+        Self(Note::Call { duty, deadline })
     }
 }
 
@@ -68,6 +78,8 @@ pub struct Due(Alarm);
 #[derive(Debug)]
 enum Alarm {
     Call(CallKey),
+    /// Look which calls still have no answer.
+    Look,
     Connect(u64),
 }
 
@@ -84,6 +96,10 @@ pub struct ClientDriver {
     calls: Calls,
     attempts: BTreeMap<u64, Attempt>,
     next_ticket: u64,
+    /// When calls that have no timer yet are looked at, if there may be some.
+    next_look: Option<Instant>,
+    /// Callers whose results are there.
+    woken: Vec<Waker>,
     is_closed: bool,
 }
 
@@ -95,6 +111,8 @@ struct Attempt {
 
 /// A further connection is made when those that are there have this many calls each.
 const BUSY: usize = 128;
+/// How long a call lasts before it is given a timer of its own, unless its time is shorter than that.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How often a call that was certainly not run is placed elsewhere, beyond once for each endpoint.
 const MOVES_MAX: usize = 3;
 
@@ -111,6 +129,8 @@ impl ClientDriver {
             calls: Calls::default(),
             attempts: BTreeMap::new(),
             next_ticket: 0,
+            next_look: None,
+            woken: Vec::new(),
             is_closed: false,
         }
     }
@@ -120,13 +140,39 @@ impl ClientDriver {
         self.calls.len()
     }
 
-    fn begin(&mut self, request: Request, slot: Arc<Slot>, io: &mut IoOf<Self>) {
-        let deadline = request.context().deadline();
-        let key = self.calls.insert(ActiveCall::new(request, slot, io.now()));
-        if let (Some(deadline), Some(call)) = (deadline, self.calls.get_mut(key)) {
-            call.timer = Some(io.set_timer(deadline.at(), Due(Alarm::Call(key))));
+    fn begin(&mut self, duty: Duty, deadline: Option<Deadline>, io: &mut IoOf<Self>) {
+        let call = ActiveCall::new(duty, deadline, io.now());
+        let key = self.calls.insert(call);
+        if let Some(deadline) = deadline {
+            self.watch(key, deadline.at(), io);
         }
         self.place(key, Hint::default(), io);
+    }
+
+    /// Sees to it that a call ends in time. Most are answered long before, so they are given a timer only if they have
+    /// lasted a while: until then all share one (`benches/benches/client.rs`, 8x64).
+    fn watch(&mut self, key: CallKey, at: Instant, io: &mut IoOf<Self>) {
+        let next_look = *self.next_look.get_or_insert_with(|| {
+            let next_look = io.now() + LOOK_AFTER;
+            io.set_timer(next_look, Due(Alarm::Look));
+            next_look
+        });
+        if at <= next_look
+            && let Some(call) = self.calls.get_mut(key)
+        {
+            call.timer = Some(io.set_timer(at, Due(Alarm::Call(key))));
+        }
+    }
+
+    /// Gives all calls that have lasted until now a timer of their own, so nothing is looked at again before there are new
+    /// ones.
+    fn look(&mut self, io: &mut IoOf<Self>) {
+        self.next_look = None;
+        for (key, call) in self.calls.iter_mut() {
+            if let (Some(deadline), None) = (call.deadline, call.timer) {
+                call.timer = Some(io.set_timer(deadline.at(), Due(Alarm::Call(key))));
+            }
+        }
     }
 
     /// Finds an endpoint for a call, and sends it there or lets it wait for a connection.
@@ -198,17 +244,22 @@ impl ClientDriver {
         let Some(peer) = call.endpoint.and_then(|id| self.peers.get_mut(&id)) else {
             return;
         };
-        if let Some(status) = full(link, &call.request, &self.limits, io) {
-            return self.complete(key, Err(status), io);
-        }
-        let Some((machine, output)) = io.write(link) else {
+        let state = call.duty.state();
+        let request = state.request();
+        let is_one_way = request.exchange() == Exchange::OneWay;
+        let started = if let Some(status) = full(link, request, &self.limits, io) {
+            Err(status)
+        } else if let Some((machine, output)) = io.write(link) {
+            machine.start(key.to_token(), request, &mut peer.ids, output, now)
+        } else {
             return;
         };
-        match machine.start(key.to_token(), &call.request, &mut peer.ids, output, now) {
+        drop(state);
+        match started {
             Ok(id) => call.sent = Some((link, id)),
             Err(status) => return self.complete(key, Err(status), io),
         }
-        if call.request.exchange() == Exchange::OneWay {
+        if is_one_way {
             self.complete(key, Ok(Response::new(Bytes::new())), io);
         }
     }
@@ -284,7 +335,7 @@ impl ClientDriver {
             io.cancel_timer(timer);
         }
         let now = io.now();
-        let result = match call.request.context().deadline() {
+        let result = match call.deadline {
             Some(deadline) => in_time(result, deadline, now),
             None => result,
         };
@@ -293,7 +344,18 @@ impl ClientDriver {
             self.balancer
                 .report(id, &Outcome::of(&result, elapsed), now);
         }
-        call.slot.complete(result);
+        self.woken.extend(call.duty.complete(result));
+    }
+
+    /// Wakes those whose results are there. It is done for all answers of a turn together: a caller who shares a core with
+    /// the loop would otherwise take it away after the first, and come back for each of the others
+    /// (`benches/benches/client.rs`, 64x1, system calls for each call).
+    fn wake_callers(&mut self) {
+        // One who waits for several calls at once is woken once.
+        self.woken.dedup_by(|one, other| one.will_wake(other));
+        for waker in self.woken.drain(..) {
+            waker.wake();
+        }
     }
 
     /// Retires a connection whose server said that it is about to stop, or whose endpoint is no longer the service's:
@@ -411,6 +473,7 @@ impl Driver for ClientDriver {
         for key in std::mem::take(&mut peer.waiting) {
             self.send(key, link, io);
         }
+        self.wake_callers();
     }
 
     fn event(&mut self, link: Key, answer: Answer, io: &mut IoOf<Self>) {
@@ -420,8 +483,9 @@ impl Driver for ClientDriver {
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
         match mail.0 {
-            Note::Call { request, slot } if !slot.is_abandoned() => self.begin(request, slot, io),
-            Note::Call { .. } => {}
+            Note::Call { duty, .. } if duty.is_abandoned() => {}
+            Note::Call { duty, deadline } => self.begin(duty, deadline, io),
+            Note::Nothing => {}
             Note::Endpoints(addresses) => self.set_endpoints(&addresses, io),
             Note::Close => {
                 self.is_closed = true;
@@ -448,6 +512,7 @@ impl Driver for ClientDriver {
                     io,
                 );
             }
+            Alarm::Look => self.look(io),
             Alarm::Connect(ticket) => {
                 io.abandon_connect(ticket);
                 self.connecting_failed(ticket, io::ErrorKind::TimedOut, io);
@@ -480,15 +545,19 @@ impl Driver for ClientDriver {
                 self.complete(key, Err(Status::new(Code::ConnectionLost, text)), io);
             }
         }
+        self.wake_callers();
     }
 
     fn connect_failed(&mut self, ticket: u64, error: io::Error, io: &mut IoOf<Self>) {
         self.connecting_failed(ticket, error.kind(), io);
+        self.wake_callers();
     }
 
     fn accept_failed(&mut self, _: &io::Error, _: &mut IoOf<Self>) {}
 
-    fn end_of_turn(&mut self, _: &mut IoOf<Self>) {}
+    fn end_of_turn(&mut self, _: &mut IoOf<Self>) {
+        self.wake_callers();
+    }
 
     fn end(&self) -> End {
         if self.is_closed {
@@ -572,8 +641,6 @@ impl fmt::Debug for ClientDriver {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rpc_core::Clock;
 
     use super::*;

@@ -18,6 +18,7 @@
 //! * [`driver`] – the asking end of one event loop: from a call to its completion
 //! * `peer`, `calls` – one endpoint with its connections, and the calls under way
 //! * `pending` – a call that waits for its answer
+//! * [`local`] – [`LocalLoop`]: the loop on the caller's own thread
 //! * [`fixed`] – [`Fixed`]: a list of addresses
 //! * [`config`] – [`Config`]: settings and their defaults
 //! * [`error`] – [`ChannelError`]: what keeps a channel from being made
@@ -29,6 +30,7 @@ pub mod config;
 pub mod driver;
 pub mod error;
 pub mod fixed;
+pub mod local;
 mod peer;
 mod pending;
 
@@ -37,3 +39,4 @@ pub use channel::Channel;
 pub use config::Config;
 pub use error::ChannelError;
 pub use fixed::Fixed;
+pub use local::LocalLoop;

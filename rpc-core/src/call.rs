@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,8 @@ use bytes::Bytes;
 use crate::message::{self, Exchange, Message};
 use crate::metadata::Key;
 use crate::{
-    Code, Compression, Context, Format, MethodDescriptor, Request, Response, Service, Status, park,
+    Clock, Code, Compression, Context, Format, MethodDescriptor, Request, Response, Scope, Service,
+    Status, park,
 };
 
 /// A call to be made: generated clients return one. It does nothing until it is awaited, on any executor, or
@@ -108,8 +110,8 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
     /// Those of [`Call::wait`].
     pub fn wait_response(self) -> Result<Response<P>, Status> {
         park::wait(self.response()).unwrap_or_else(|| {
-            let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, or move \
-                        the handler to a pool";
+            let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, run it on \
+                        the thread's own loop, or move the handler to a pool";
             Err(Status::new(Code::RequestInvalid, text))
         })
     }
@@ -151,7 +153,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
     fn into_request(self, exchange: Exchange) -> Result<(S, Request), Status> {
         let body = message::encode(&self.message, self.format)
             .map_err(|status| Status::new(Code::RequestUnencodable, status.message().to_owned()))?;
-        let mut context = self.context.unwrap_or_else(Context::background);
+        let mut context = self.context.unwrap_or_else(background);
         for (key, value) in self.metadata {
             context.metadata_mut().insert(key, value);
         }
@@ -162,6 +164,19 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         request.set_exchange(exchange);
         request.set_timeout(self.timeout);
         Ok((self.service, request))
+    }
+}
+
+/// The context of a call that is made on behalf of no other. The scope is only the place until a channel gives the call
+/// its own, so calls of a thread share one (`benches/tests/client_allocations.rs`).
+fn background() -> Context {
+    thread_local! {
+        static SCOPE: Arc<Scope> = Arc::new(Scope::new(Clock::system(), None, None));
+    }
+    match SCOPE.try_with(Arc::clone) {
+        // Whoever ends it means that call alone.
+        Ok(scope) if !scope.has_ended() => Context::new(&scope),
+        _ => Context::background(),
     }
 }
 

@@ -332,6 +332,13 @@ impl Context {
         self.inner().names.callee()
     }
 
+    /// [`Context::caller`] and [`Context::callee`] as bytes, text or not.
+    pub fn name_bytes(&self) -> (&[u8], &[u8]) {
+        let names = &self.inner().names;
+        let both = names.both().get(..names.len).unwrap_or_default();
+        both.split_at_checked(names.caller_len).unwrap_or_default()
+    }
+
     /// The marks of the chain of calls.
     pub fn marks(&self) -> Marks {
         self.inner().marks

@@ -99,7 +99,9 @@ impl Deadline {
         if self.is_over(now) {
             return None;
         }
-        let millis = self.remaining(now).as_nanos().div_ceil(1_000_000);
+        let left = self.remaining(now);
+        let millis = u64::from(left.subsec_nanos().div_ceil(1_000_000))
+            .saturating_add(left.as_secs().saturating_mul(1_000));
         Some(
             u32::try_from(millis)
                 .unwrap_or(Self::MILLIS_MAX)

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +10,36 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 thread_local! {
-    static IS_LOOP: Cell<bool> = const { Cell::new(false) };
+    /// How many event loops this thread runs.
+    static LOOPS: Cell<u32> = const { Cell::new(0) };
     static PARKER: Arc<Parker> = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
 }
 
 /// Says that this thread is an event loop: from now on [`wait`] refuses to block it.
 pub fn mark_event_loop() {
-    IS_LOOP.set(true);
+    LOOPS.set(LOOPS.get() + 1);
+}
+
+/// Says that this thread is an event loop among other things: [`wait`] refuses to block it as long as this lives.
+pub fn on_loop() -> OnLoop {
+    mark_event_loop();
+    OnLoop(PhantomData)
+}
+
+/// Made by [`on_loop`]. It stays on its thread.
+#[derive(Debug)]
+#[must_use = "the thread is an event loop only as long as this lives"]
+pub struct OnLoop(PhantomData<*const ()>);
+
+impl Drop for OnLoop {
+    fn drop(&mut self) {
+        LOOPS.set(LOOPS.get() - 1);
+    }
 }
 
 /// Parks this thread until `future` is done. `None` on the thread of an event loop, which would wait for itself.
 pub fn wait<F: Future>(future: F) -> Option<F::Output> {
-    if IS_LOOP.get() {
+    if LOOPS.get() > 0 {
         return None;
     }
     let parker = PARKER.with(Arc::clone);
@@ -68,6 +87,15 @@ mod tests {
             Some(())
         );
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn who_runs_a_loop_among_other_things_may_wait_before_and_after() {
+        let (one, other) = (on_loop(), on_loop());
+        drop(one);
+        assert_eq!(wait(std::future::ready(())), None);
+        drop(other);
+        assert_eq!(wait(std::future::ready(())), Some(()));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl<D: Driver> Reactor<D> {
     pub fn run(mut self) {
         park::mark_event_loop();
         while !self.engine.is_done() {
-            if let Err(error) = self.turn() {
+            if let Err(error) = self.turn(true) {
                 tracing::error!(%error, "the event loop cannot go on");
                 break;
             }
@@ -161,8 +161,14 @@ impl<D: Driver> Reactor<D> {
         self.engine.stop();
     }
 
-    fn turn(&mut self) -> io::Result<()> {
-        self.wait_for_readiness()?;
+    /// Takes one turn, for whoever shares the thread with the loop. Sleeps until there is something to do only if
+    /// `may_wait`.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not let the loop go on.
+    pub fn turn(&mut self, may_wait: bool) -> io::Result<()> {
+        self.wait_for_readiness(may_wait)?;
         let now = self.clock.now();
         self.engine.set_time(now);
         self.note_readiness(now);
@@ -173,8 +179,17 @@ impl<D: Driver> Reactor<D> {
         Ok(())
     }
 
-    fn wait_for_readiness(&mut self) -> io::Result<()> {
-        let timeout = self.patience();
+    /// Ends all connections at once.
+    pub fn stop(&mut self) {
+        self.engine.stop();
+    }
+
+    fn wait_for_readiness(&mut self, may_wait: bool) -> io::Result<()> {
+        let timeout = if may_wait {
+            self.patience()
+        } else {
+            Some(Duration::ZERO)
+        };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             outcome => outcome,

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rpc_core::message::Exchange;
-use rpc_core::{Code, Compression, Metadata, Request, Response, Status};
+use rpc_core::{Code, Metadata, Request, Response, Status};
 
-use super::framing::{Framing, TooLong, put_head};
+use super::framing::Framing;
 use super::input::{Frame, Input, Shelf};
+use super::outgoing::Outgoing;
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
-use crate::head::{RequestHead, ResponseHead};
+use crate::head::ResponseHead;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
 
 /// Names one call on one connection.
@@ -56,6 +57,7 @@ impl RequestIds {
 pub struct ClientConnection {
     limits: Arc<Limits>,
     framing: Framing,
+    outgoing: Outgoing,
     pending: Pending,
     leaving: bool,
     ended: bool,
@@ -81,6 +83,7 @@ impl ClientConnection {
         Self {
             limits,
             framing: Framing::default(),
+            outgoing: Outgoing::default(),
             pending: Pending::default(),
             leaving: false,
             ended: false,
@@ -104,7 +107,8 @@ impl ClientConnection {
         now: Instant,
     ) -> Result<RequestId, Status> {
         let id = ids.next(&self.pending);
-        write_request(id, request, &self.limits, output, now)?;
+        self.outgoing
+            .write(id, request, &self.limits, output, now)?;
         if request.exchange() == Exchange::Unary {
             self.pending.insert(id, token);
         }
@@ -146,19 +150,12 @@ impl ClientConnection {
             Ok(head) => head,
             Err(error) => return self.unreadable(header, &error),
         };
-        let metadata = if head.has_metadata {
+        let metadata = head.has_metadata.then(|| {
             let head = frame.keep(head_bytes, shelf);
             Metadata::unread(head, ResponseHead::read_metadata)
-        } else {
-            Metadata::new()
-        };
-        if head.has_metadata
-            && metadata
-                .get(DRAIN_MARK)
-                .is_some_and(|mark| &mark[..] == b"1")
-        {
-            self.leaving = true;
-        }
+        });
+        let mark = metadata.as_ref().and_then(|all| all.get(DRAIN_MARK));
+        self.leaving |= mark.is_some_and(|mark| &mark[..] == b"1");
         let Some(token) = self.pending.remove(&RequestId(head.request_id)) else {
             self.unclaimed += 1;
             return None;
@@ -278,77 +275,11 @@ impl Connection for ClientConnection {
     }
 }
 
-fn write_request(
-    id: RequestId,
-    request: &Request,
-    limits: &Limits,
-    output: &mut WriteQueue,
-    now: Instant,
-) -> Result<(), Status> {
-    let too_long = |what: &str| {
-        Status::new(
-            Code::RequestUnencodable,
-            format!("the request is too long: {what}"),
-        )
-    };
-    let context = request.context();
-    let timeout_ms = match context.deadline() {
-        None => 0,
-        Some(deadline) => deadline.remaining_millis(now).ok_or_else(|| {
-            Status::new(
-                Code::DeadlineExceeded,
-                "the deadline passed before the request was sent",
-            )
-        })?,
-    };
-    let attachment_size =
-        u32::try_from(request.attachment().len()).map_err(|_| too_long("its attachment"))?;
-    let compression = if request.body().is_empty() {
-        Compression::None
-    } else {
-        request.compression()
-    };
-    let head = RequestHead {
-        call_type: u32::from(request.exchange() == Exchange::OneWay),
-        request_id: id.0,
-        timeout_ms,
-        caller: context.caller().as_bytes(),
-        callee: context.callee().as_bytes(),
-        func: request.method().path.as_bytes(),
-        message_type: context.marks().0,
-        content_type: numbers::content_type(request.format()),
-        content_encoding: numbers::content_encoding(compression),
-        attachment_size,
-        ..RequestHead::default()
-    };
-    let payload = request
-        .body()
-        .len()
-        .saturating_add(request.attachment().len());
-    // Servers and proxies in Go expect the id here too, and the version that says so.
-    let header = FrameHeader::unary(id.0, 1);
-    put_head(header, payload, limits, output, |out| {
-        head.encode(context.metadata(), out);
-    })
-    .map_err(|what| match what {
-        TooLong::Head => too_long("its metadata does not fit the head of 65,535 bytes"),
-        TooLong::Frame => too_long(&format!(
-            "{payload} bytes do not fit a frame of {} at most",
-            limits.frame_bytes_max
-        )),
-    })?;
-    output.put_body(request.body());
-    if attachment_size > 0 {
-        output.put_body(request.attachment());
-    }
-    Ok(())
-}
-
 fn read_success(
     head: &ResponseHead<'_>,
     frame: Frame<'_>,
     after_head: &[u8],
-    metadata: Metadata,
+    metadata: Option<Metadata>,
     shelf: &mut Shelf,
 ) -> Result<Response, Status> {
     let body_len = head.body_len(after_head.len()).map_err(|error| {
@@ -364,7 +295,7 @@ fn read_success(
     if !attachment.is_empty() {
         response.set_attachment(frame.keep(attachment, shelf));
     }
-    if head.has_metadata {
+    if let Some(metadata) = metadata {
         *response.metadata_mut() = metadata;
     }
     Ok(response)

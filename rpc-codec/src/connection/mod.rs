@@ -12,6 +12,7 @@
 mod client;
 mod framing;
 mod input;
+mod outgoing;
 mod server;
 
 use std::time::Instant;
