@@ -63,7 +63,7 @@ fn a_warm_client_allocates_no_more_for_a_call_than_it_does_today() {
         ("wait", &wait, 1024, 1, 2.1),
         ("await", &awaited, 32, 1, 3.1),
         ("await", &awaited, 32, 64, 3.1),
-        ("await", &awaited, 1024, 64, 3.2),
+        ("await", &awaited, 1024, 64, 3.3),
         ("response", &response, 32, 1, 2.1),
         ("response", &response, 32, 64, 2.1),
         ("await, retry", &retried, 32, 64, 3.1),
