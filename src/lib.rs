@@ -36,7 +36,7 @@
 
 pub use rpc_core::*;
 
-pub use rpc_client::{self as client, Channel, ChannelBuilder, ChannelError, Fixed};
+pub use rpc_client::{self as client, Channel, ChannelBuilder, ChannelError, Fixed, LocalLoop};
 pub use rpc_codec::{self as codec, Limits};
 pub use rpc_policy as policy;
 pub use rpc_policy::filter::{Concurrency, RateLimit, Retry};

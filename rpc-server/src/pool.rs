@@ -146,9 +146,10 @@ struct State {
     is_closed: bool,
 }
 
-/// Looks at the queue before a thread without work goes to sleep: a few microseconds, which is less than the sleep and
-/// the wake-up cost, when work comes in a steady stream (`benches/benches/micro.rs`, `pool`).
-const LOOKS: usize = 200;
+/// Looks at the queue before a thread without work goes to sleep: about a microsecond, which is less than the sleep and
+/// the wake-up cost, when work comes in a steady stream. More of them keep the core from those who would give the thread
+/// work (`docs/speed.md` has what was measured).
+const LOOKS: usize = 50;
 
 impl Queue {
     /// Wakes one thread for the whole batch; each that is woken wakes the next as long as there is more to do. Short jobs
