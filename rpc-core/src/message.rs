@@ -1,6 +1,7 @@
 //! [`Request`], [`Response`], and what their bodies can be.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -405,7 +406,8 @@ const SHARED_BUFFER: usize = 32 * 1024;
 /// Writes a message as a body of its own.
 ///
 /// Small bodies are cut from a buffer that the thread keeps and reuses once all that was cut from it is gone, which
-/// saves an allocation a call (`benches/benches/micro.rs`, `encode`).
+/// saves an allocation a call (`benches/benches/micro.rs`, `encode`). Large ones are written into the buffers of earlier
+/// ones.
 ///
 /// # Errors
 ///
@@ -416,9 +418,7 @@ pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> 
     }
     let length = message.encoded_len(format);
     if length > SHARED_BODY_MAX {
-        let mut own = BytesMut::with_capacity(length);
-        message.encode(format, &mut own)?;
-        return Ok(own.freeze());
+        return encode_large(message, format, length);
     }
     BUFFER.with_borrow_mut(|buffer| {
         buffer.clear();
@@ -428,6 +428,46 @@ pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> 
         message.encode(format, buffer)?;
         Ok(buffer.split().freeze())
     })
+}
+
+/// Bodies from this size on are remembered.
+const LARGE_BODY_MIN: usize = 32 * 1024;
+/// How many a thread remembers at most, and how many bytes they have together.
+const LARGE_BODIES_MAX: usize = 16;
+const LARGE_BODIES_BYTES_MAX: usize = 4 << 20;
+
+/// The large bodies that a thread wrote last. A body is made on one thread and given back on another, where the allocator
+/// takes and returns its pages each time; the memory of one that nobody holds any more is there already
+/// (`benches/benches/compare.rs`, pool at 64 KiB).
+fn encode_large<M: Message>(message: &M, format: Format, length: usize) -> Result<Bytes, Status> {
+    thread_local! {
+        static BODIES: RefCell<VecDeque<Bytes>> = const { RefCell::new(VecDeque::new()) };
+    }
+    let mut body = BODIES.with_borrow_mut(|bodies| reclaimed(bodies, length));
+    body.clear();
+    message.encode(format, &mut body)?;
+    let body = body.freeze();
+    if (LARGE_BODY_MIN..=LARGE_BODIES_BYTES_MAX).contains(&body.len()) {
+        BODIES.with_borrow_mut(|bodies| remember(bodies, body.clone()));
+    }
+    Ok(body)
+}
+
+/// A buffer for a body of that length: that of an earlier one, if there is one like it that nobody holds.
+fn reclaimed(bodies: &mut VecDeque<Bytes>, length: usize) -> BytesMut {
+    let fits = |body: &Bytes| (length..=2 * length).contains(&body.len()) && body.is_unique();
+    let place = bodies.iter().rposition(fits);
+    let body = place.and_then(|place| bodies.remove(place));
+    body.and_then(|body| body.try_into_mut().ok())
+        .unwrap_or_else(|| BytesMut::with_capacity(length))
+}
+
+fn remember(bodies: &mut VecDeque<Bytes>, body: Bytes) {
+    bodies.push_back(body);
+    let mut bytes: usize = bodies.iter().map(Bytes::len).sum();
+    while bodies.len() > LARGE_BODIES_MAX || bytes > LARGE_BODIES_BYTES_MAX {
+        bytes -= bodies.pop_front().map_or(bytes, |oldest| oldest.len());
+    }
 }
 
 #[cfg(test)]
@@ -476,5 +516,31 @@ mod tests {
         for (i, body) in bodies.iter().enumerate() {
             assert_eq!(body, format!("body {i}").as_bytes());
         }
+    }
+
+    #[test]
+    fn large_bodies_stay_apart_while_somebody_holds_them() {
+        let raw = |byte: u8| Raw(Bytes::from(vec![byte; 100_000]));
+        let write = |byte: u8| encode(&raw(byte), Format::Raw).unwrap();
+        let held: Vec<_> = (0..100).map(write).collect();
+        for (byte, body) in (0_u8..).zip(&held) {
+            assert_eq!(body[..], raw(byte).0[..]);
+        }
+        drop(held);
+        let address = write(1).as_ptr();
+        assert_eq!(write(2).as_ptr(), address, "nobody held the one before");
+    }
+
+    #[test]
+    fn a_thread_remembers_no_more_large_bodies_than_it_may() {
+        let mut bodies = VecDeque::new();
+        for _ in 0..100 {
+            remember(&mut bodies, Bytes::from(vec![0; 1 << 20]));
+        }
+        assert_eq!(bodies.len(), LARGE_BODIES_BYTES_MAX >> 20);
+        for _ in 0..100 {
+            remember(&mut bodies, Bytes::from(vec![0; LARGE_BODY_MIN]));
+        }
+        assert_eq!(bodies.len(), LARGE_BODIES_MAX);
     }
 }
