@@ -30,6 +30,10 @@ pub(crate) enum Phase {
 const SWEEP: Duration = Duration::from_millis(50);
 /// How long a connection has to be quiet until a leaving server ends it: a request may be on its way.
 const QUIET: Duration = Duration::from_millis(100);
+/// The same for connections whose peer no answer has told yet. A request that crosses their FIN is lost to it, for it
+/// cannot know that the request was not run; a client that has just connected, on a machine that is busy with the very
+/// restart, needs more than the usual time to send its first.
+const QUIET_UNTOLD: Duration = Duration::from_millis(300);
 /// How long the last answers have to get out after the grace time.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -80,11 +84,13 @@ impl Desk {
         if self.phase != Phase::Draining {
             return;
         }
-        let since = io.now().checked_sub(QUIET).unwrap_or(io.now());
+        let before = |time| io.now().checked_sub(time).unwrap_or(io.now());
+        let (told, untold) = (before(QUIET), before(QUIET_UNTOLD));
         for key in io.keys() {
-            let is_quiet = io
-                .machine(key)
-                .is_some_and(|machine| machine.is_quiet_since(since));
+            let is_quiet = io.machine(key).is_some_and(|machine| {
+                let has_told = machine.has_told_of_leaving();
+                machine.is_quiet_since(if has_told { told } else { untold })
+            });
             if is_quiet && io.queued_bytes(key) == 0 {
                 io.finish(key);
             }

@@ -28,6 +28,10 @@ const CHARGE_MIN: usize = 256;
 
 /// The answering end of one connection.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one connection, each asked for by itself"
+)]
 pub struct ServerConnection {
     limits: Arc<Limits>,
     framing: Framing,
@@ -41,6 +45,8 @@ pub struct ServerConnection {
     /// The last time the peer sent something or was answered.
     active_at: Instant,
     half_closed: bool,
+    /// Whether an answer has told the peer that we are about to stop.
+    has_told: bool,
     /// Whether requests wait in the input for room.
     holds_back: bool,
     /// Whether reading stopped for the byte budget; it goes on at the lower mark only.
@@ -60,6 +66,7 @@ impl ServerConnection {
             bytes_in_flight: 0,
             active_at: now,
             half_closed: false,
+            has_told: false,
             holds_back: false,
             over_budget: false,
         }
@@ -88,7 +95,13 @@ impl ServerConnection {
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(to.charge);
         self.over_budget &= self.bytes_in_flight >= self.limits.connection_bytes_resume;
         self.active_at = now;
+        self.has_told |= leaving && to.exchange == Exchange::Unary;
         write_answer(&to, result, leaving, &self.limits, output);
+    }
+
+    /// Whether an answer has told the peer that we are about to stop, so that a FIN surprises nobody.
+    pub fn has_told_of_leaving(&self) -> bool {
+        self.has_told
     }
 
     /// Whether no call is under way, no frame has begun to arrive, and nothing happened since `since`.
