@@ -283,7 +283,7 @@ mod body {
     #[divan::bench(args = [32, 1024, 65_536])]
     fn encode(bencher: Bencher, payload: usize) {
         let message = EchoMessage {
-            payload: vec![0; payload],
+            payload: vec![0; payload].into(),
         };
         bencher.bench_local(|| message::encode(black_box(&message), Format::Protobuf).is_ok());
     }
@@ -291,7 +291,7 @@ mod body {
     #[divan::bench(args = [32, 1024, 65_536])]
     fn decode(bencher: Bencher, payload: usize) {
         let message = EchoMessage {
-            payload: vec![0; payload],
+            payload: vec![0; payload].into(),
         };
         let body = message::encode(&message, Format::Protobuf).expect("it can be written");
         bencher

@@ -108,10 +108,9 @@ impl Names {
     fn set(&mut self, caller: &[u8], callee: &[u8]) {
         self.caller_len = caller.len();
         self.len = caller.len().saturating_add(callee.len());
-        let short = self.short.split_at_mut_checked(caller.len());
-        if let Some((first, rest)) = short
-            && let Some(second) = rest.get_mut(..callee.len())
-        {
+        let halves = self.short.split_at_mut_checked(caller.len());
+        let places = halves.and_then(|(first, rest)| Some((first, rest.get_mut(..callee.len())?)));
+        if let Some((first, second)) = places {
             first.copy_from_slice(caller);
             second.copy_from_slice(callee);
             return;

@@ -6,6 +6,6 @@ use crate::echo::EchoMessage;
 
 /// A message with a payload of that length.
 pub(super) fn encode(payload: usize) -> Vec<u8> {
-    let payload = vec![0x5a; payload];
+    let payload = vec![0x5a; payload].into();
     EchoMessage { payload }.encode_to_vec()
 }

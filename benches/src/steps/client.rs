@@ -60,7 +60,7 @@ impl Stepped {
         post.send(Mail::endpoints(vec![address]))
             .map_err(|_| "the loop has ended")?;
         let message = EchoMessage {
-            payload: vec![0x5a; case.payload],
+            payload: vec![0x5a; case.payload].into(),
         };
         let mut stepped = Self {
             engine,
