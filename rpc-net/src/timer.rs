@@ -260,8 +260,12 @@ impl<T> TimerWheel<T> {
 
     /// The first tick that does not begin before `at`: this rounding up is why no timer fires early.
     fn tick_after(&self, at: Instant) -> u64 {
-        let rounding = Duration::from_nanos(999_999);
-        self.tick_before(at.checked_add(rounding).unwrap_or(at))
+        let passed = at.saturating_duration_since(self.start);
+        passed
+            .as_secs()
+            .saturating_mul(1_000)
+            .saturating_add(u64::from(passed.subsec_nanos().div_ceil(1_000_000)))
+            .min(TICK_MAX)
     }
 }
 
