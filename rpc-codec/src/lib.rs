@@ -64,4 +64,4 @@ pub use error::{HeadError, ProtocolError};
 pub use frame::{Decoded, FrameHeader, FrameKind};
 pub use head::{RequestHead, ResponseHead};
 pub use limits::Limits;
-pub use write_queue::WriteQueue;
+pub use write_queue::{WriteBuffer, WriteQueue};

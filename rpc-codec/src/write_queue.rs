@@ -16,87 +16,148 @@ pub const PIECES_MAX: usize = 64;
 const WRITTEN_MAX: usize = 64 * 1024;
 
 /// Bytes to be written, in order. All small frames of a turn stand in one buffer, so that one write takes them.
+///
+/// One pointer wide: an idle connection has nothing to write and holds no buffer.
 #[derive(Debug, Default)]
 pub struct WriteQueue {
+    buffer: Option<WriteBuffer>,
+}
+
+/// What a [`WriteQueue`] keeps its bytes in. It is [lent](WriteQueue::lend) to one connection after the other.
+#[derive(Debug, Default)]
+pub struct WriteBuffer(Box<Parts>);
+
+#[derive(Debug, Default)]
+struct Parts {
     /// Heads and small bodies, in order.
     small: Vec<u8>,
     /// How much of that has been written.
     written: usize,
     /// Large bodies, each with its place among the small ones: behind that many of their bytes.
     large: VecDeque<(usize, Bytes)>,
-    queued: usize,
+    /// Bytes of the large bodies.
+    large_bytes: usize,
+}
+
+impl WriteBuffer {
+    /// A buffer with room for so many bytes of small frames.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Box::new(Parts {
+            small: Vec::with_capacity(bytes),
+            ..Parts::default()
+        }))
+    }
+
+    /// The bytes that it takes up.
+    pub fn capacity(&self) -> usize {
+        let places = self.0.large.capacity();
+        self.0
+            .small
+            .capacity()
+            .saturating_add(places.saturating_mul(size_of::<(usize, Bytes)>()))
+    }
 }
 
 impl WriteQueue {
     /// An empty queue without a buffer.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { buffer: None }
     }
 
     /// Gives the queue a buffer to write into, unless it has one.
-    pub fn lend(&mut self, buffer: Vec<u8>) {
-        if self.small.capacity() == 0 {
-            self.small = buffer;
-        }
+    pub fn lend(&mut self, buffer: impl FnOnce() -> WriteBuffer) {
+        self.buffer.get_or_insert_with(buffer);
     }
 
     /// Takes the buffer away from an empty queue, so that the next connection can use it.
-    pub fn release(&mut self) -> Option<Vec<u8>> {
-        (self.is_empty() && self.small.capacity() > 0).then(|| {
-            self.written = 0;
-            let mut buffer = std::mem::take(&mut self.small);
-            buffer.clear();
-            buffer
-        })
+    pub fn release(&mut self) -> Option<WriteBuffer> {
+        let mut buffer = self.buffer.take_if(|buffer| buffer.0.len() == 0)?;
+        buffer.0.written = 0;
+        buffer.0.small.clear();
+        Some(buffer)
     }
 
     /// Appends through `write`, which may only append, and returns what that returns.
     #[inline]
     pub fn put_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let before = self.small.len();
-        let returned = write(&mut self.small);
-        self.queued += self.small.len().saturating_sub(before);
-        returned
+        write(&mut self.parts().small)
     }
 
     /// Appends a body: a small one is copied, a large one is kept as it is.
+    #[inline]
     pub fn put_body(&mut self, body: &Bytes) {
+        let parts = self.parts();
         if body.len() <= COPY_MAX {
-            self.small.extend_from_slice(body);
+            parts.small.extend_from_slice(body);
         } else {
-            self.large.push_back((self.small.len(), body.clone()));
+            parts.large.push_back((parts.small.len(), body.clone()));
+            parts.large_bytes += body.len();
         }
-        self.queued += body.len();
     }
 
     /// Takes over all that `other` holds, behind what is here.
     pub fn append(&mut self, other: &mut Self) {
+        let other = std::mem::take(other);
         if self.is_empty() {
-            std::mem::swap(self, other);
-            return;
+            *self = other;
+        } else if let Some(buffer) = other.buffer {
+            self.parts().append(*buffer.0);
         }
+    }
+
+    /// Forgets the first `written` bytes: they have been written.
+    pub fn advance(&mut self, written: usize) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.0.advance(written);
+        }
+    }
+
+    /// Offers the first pieces to `write`.
+    pub fn with_slices<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        match &self.buffer {
+            Some(buffer) => buffer.0.with_slices(write),
+            None => write(&[]),
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub fn len(&self) -> usize {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.0.len())
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn parts(&mut self) -> &mut Parts {
+        &mut self.buffer.get_or_insert_default().0
+    }
+}
+
+impl Parts {
+    fn append(&mut self, other: Self) {
         let (here, gone) = (self.small.len(), other.written);
-        let large = other.large.drain(..);
+        let large = other.large.into_iter();
         self.large
             .extend(large.map(|(place, body)| (here + place.saturating_sub(gone), body)));
         self.small
             .extend_from_slice(other.small.get(gone..).unwrap_or_default());
-        self.queued += other.queued;
-        *other = Self::default();
+        self.large_bytes += other.large_bytes;
     }
 
-    /// Forgets the first `written` bytes: they have been written.
-    pub fn advance(&mut self, mut written: usize) {
-        self.queued = self.queued.saturating_sub(written);
+    fn advance(&mut self, mut written: usize) {
         while let Some((place, body)) = self.large.front_mut() {
             let before = place.saturating_sub(self.written).min(written);
             self.written += before;
             written -= before;
-            if written < body.len() {
-                body.advance(written);
+            let of_body = body.len().min(written);
+            self.large_bytes -= of_body;
+            if of_body < body.len() {
+                body.advance(of_body);
                 return self.move_up();
             }
-            written -= body.len();
+            written -= of_body;
             self.large.pop_front();
         }
         self.written = (self.written + written).min(self.small.len());
@@ -117,8 +178,7 @@ impl WriteQueue {
         }
     }
 
-    /// Offers the first pieces to `write`.
-    pub fn with_slices<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+    fn with_slices<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         if self.large.is_empty() {
             return write(&[IoSlice::new(self.between(self.written, self.small.len()))]);
         }
@@ -142,18 +202,12 @@ impl WriteQueue {
         write(slices.get(..count).unwrap_or_default())
     }
 
+    fn len(&self) -> usize {
+        self.small.len() - self.written + self.large_bytes
+    }
+
     fn between(&self, from: usize, to: usize) -> &[u8] {
         self.small.get(from..to).unwrap_or_default()
-    }
-
-    /// Bytes that wait to be written.
-    pub fn len(&self) -> usize {
-        self.queued
-    }
-
-    /// Whether nothing waits to be written.
-    pub fn is_empty(&self) -> bool {
-        self.queued == 0
     }
 }
 
@@ -228,7 +282,8 @@ mod tests {
             queue.advance(most);
         }
         assert_eq!(queue.len(), 10);
-        assert!(queue.small.capacity() < 1 << 20);
+        let buffer = queue.buffer.expect("it holds ten bytes");
+        assert!(buffer.capacity() < 1 << 20);
     }
 
     #[test]
@@ -249,11 +304,15 @@ mod tests {
     #[test]
     fn a_buffer_is_released_only_when_all_is_written() {
         let mut queue = WriteQueue::new();
-        queue.lend(Vec::with_capacity(64));
+        queue.lend(|| WriteBuffer::with_capacity(64));
         queue.put_with(|out| out.extend_from_slice(b"x"));
         assert!(queue.release().is_none());
         queue.advance(1);
-        assert!(queue.release().is_some_and(|buffer| buffer.is_empty()));
+        assert!(
+            queue
+                .release()
+                .is_some_and(|buffer| buffer.capacity() == 64 && buffer.0.small.is_empty())
+        );
         assert!(queue.release().is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,21 +13,67 @@ use crate::metadata::Key;
 use crate::time::Sleep;
 use crate::{Clock, Deadline, Metadata, Timer};
 
-/// Where a call takes place: what all calls of one connection share.
-pub struct Scope {
+/// What all connections of one loop share: how time is told and measured there.
+pub struct Site {
     clock: Clock,
     timer: Option<Arc<dyn Timer>>,
-    peer: Option<SocketAddr>,
+}
+
+impl Site {
+    /// A site with that clock. Without a timer nothing can wait for a time there.
+    pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
+        Self { clock, timer }
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("clock", &self.clock)
+            .field("has_timer", &self.timer.is_some())
+            .finish()
+    }
+}
+
+/// Where a call takes place: what all calls of one connection share.
+///
+/// Every connection has one for as long as it lives, so it holds no more than it must.
+pub struct Scope {
+    /// `None` where time is the system's and nothing can wait for it, so that a call from outside costs no site.
+    site: Option<Arc<Site>>,
+    /// The other end, as most are; [`NOBODY`] if it is not of that kind.
+    v4: SocketAddrV4,
+    /// The other end, of another kind.
+    other: Option<Box<SocketAddr>>,
     gone: AtomicBool,
 }
 
+static SYSTEM: Clock = Clock::system();
+
+/// The address that no peer has.
+const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
 impl Scope {
-    /// The scope of a connection to `peer`, on a loop that tells and measures time.
+    /// The scope of a connection to `peer`, on a loop of its own that tells and measures time.
     pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>, peer: Option<SocketAddr>) -> Self {
+        let has_site = timer.is_some() || clock.is_manual();
+        Self::with(has_site.then(|| Arc::new(Site::new(clock, timer))), peer)
+    }
+
+    /// The scope of a connection to `peer`, one of many at `site`.
+    pub fn at(site: &Arc<Site>, peer: Option<SocketAddr>) -> Self {
+        Self::with(Some(Arc::clone(site)), peer)
+    }
+
+    fn with(site: Option<Arc<Site>>, peer: Option<SocketAddr>) -> Self {
+        let (v4, other) = match peer {
+            Some(SocketAddr::V4(v4)) => (v4, None),
+            other => (NOBODY, other.map(Box::new)),
+        };
         Self {
-            clock,
-            timer,
-            peer,
+            site,
+            v4,
+            other,
             gone: AtomicBool::new(false),
         }
     }
@@ -44,19 +90,26 @@ impl Scope {
 
     /// The other end of the connection, if there is one.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        match &self.other {
+            Some(other) => Some(**other),
+            None => (self.v4 != NOBODY).then_some(SocketAddr::V4(self.v4)),
+        }
     }
 
     /// The clock.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        self.site.as_ref().map_or(&SYSTEM, |site| &site.clock)
+    }
+
+    fn timer(&self) -> Option<&Arc<dyn Timer>> {
+        self.site.as_ref()?.timer.as_ref()
     }
 }
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("peer", &self.peer)
+            .field("peer", &self.peer())
             .field("gone", &self.gone)
             .finish_non_exhaustive()
     }
@@ -248,7 +301,7 @@ impl Context {
 
     /// Gives a call that began outside of any loop the scope of one, whose clock and timer it uses from then on.
     pub fn enter(&mut self, scope: &Arc<Scope>) {
-        if self.scope().timer.is_none() {
+        if self.scope().timer().is_none() {
             self.inner_mut().scope = Some(Arc::clone(scope));
         }
     }
@@ -318,7 +371,7 @@ impl Context {
 
     /// The address of the other end, unless the call never left this process.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.scope().peer
+        self.scope().peer()
     }
 
     /// How the caller calls itself; empty if it does not, or not in text.
@@ -345,13 +398,13 @@ impl Context {
 
     /// The time now, by the clock of the loop that brought the call.
     pub fn now(&self) -> Instant {
-        self.scope().clock.now()
+        self.scope().clock().now()
     }
 
     /// Ready after `duration`. No thread waits for it.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        let clock = self.scope().clock.clone();
-        Sleep::until(clock.now() + duration, clock, self.scope().timer.clone())
+        let clock = self.scope().clock().clone();
+        Sleep::until(clock.now() + duration, clock, self.scope().timer().cloned())
     }
 
     /// Where the call takes place.
@@ -458,6 +511,16 @@ mod tests {
         assert!(cx.into_trailer().is_none());
         let other = Arc::new(Scope::new(Clock::system(), None, None));
         assert!(Arc::ptr_eq(Context::new(&other).scope(), &other));
+    }
+
+    #[test]
+    fn a_scope_knows_its_peer_whatever_address_that_has() {
+        let site = Arc::new(Site::new(Clock::system(), None));
+        for peer in ["10.0.0.7:8000", "[2001:db8::7]:8000", "[fe80::7%3]:8000"] {
+            let peer = Some(peer.parse().unwrap());
+            assert_eq!(Scope::at(&site, peer).peer(), peer);
+        }
+        assert_eq!(Scope::at(&site, None).peer(), None);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub mod time;
 pub use bytes::Bytes;
 
 pub use call::Call;
-pub use context::{Context, Marks, Scope, Shell};
+pub use context::{Context, Marks, Scope, Shell, Site};
 pub use deadline::{Cause, Deadline};
 pub use discover::Resolve;
 pub use endpoint::{Endpoint, EndpointId};

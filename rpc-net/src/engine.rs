@@ -71,10 +71,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     /// Takes over a connection. `None` when the driver turns it away.
     pub fn adopt(&mut self, wire: W, peer: SocketAddr, origin: Origin) -> Option<Key> {
         let machine = self.driver.open(origin, peer, &mut self.io)?;
-        let key = self.io.links.insert(machine, peer);
+        let key = self.io.links.insert(machine);
         self.wires.set(key, wire);
         self.load.fetch_add(1, Ordering::Relaxed);
+        self.io.newcomer = Some((key, peer));
         self.driver.opened(key, origin, &mut self.io);
+        self.io.newcomer = None;
         self.arm(key);
         // Bytes may have arrived before anybody watched.
         self.readable(key, false);
@@ -192,10 +194,10 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(wire) = self.wires.get_mut(key) else {
             return;
         };
-        if link.lingering_until.is_some() {
+        if link.lingering_until().is_some() {
             return self.read_last_bytes(key);
         }
-        if link.finishing.is_some() {
+        if link.is_finishing() {
             return;
         }
         if link.tail.is_unseen() {
@@ -331,7 +333,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
                 0
             };
         }
-        if link.finishing.is_some() {
+        if link.is_finishing() {
             return None;
         }
         if was_interrupted {
@@ -383,15 +385,15 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         link.timer = None;
-        if link.lingering_until.is_some_and(|until| now >= until) {
-            let reason = link.finishing.unwrap_or(CloseReason::Finished);
+        if link.lingering_until().is_some_and(|until| now >= until) {
+            let reason = link.finishing().unwrap_or(CloseReason::Finished);
             return self.remove(key, reason);
         }
         if stalls_at(link).is_some_and(|at| now >= at) {
             return self.remove(key, CloseReason::Protocol(ProtocolError::TooSlowReader));
         }
         let is_due = link.machine.poll_timeout().is_some_and(|at| now >= at);
-        if link.finishing.is_none()
+        if !link.is_finishing()
             && is_due
             && let Err(error) = link.machine.handle_timeout(now)
         {
@@ -433,18 +435,18 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         let is_finished = link.machine.is_finished() && !link.tail.is_unseen();
-        if link.finishing.is_none() && is_finished {
-            link.finishing = Some(CloseReason::Peer);
+        if !link.is_finishing() && is_finished {
+            link.finish(CloseReason::Peer);
         }
         let is_written = link.output.is_empty();
-        let may_end = is_written && link.machine.has_answered() && link.lingering_until.is_none();
-        if link.finishing.is_some() && may_end {
+        let may_end = is_written && link.machine.has_answered() && link.lingering_until().is_none();
+        if link.is_finishing() && may_end {
             return self.end(key, now);
         }
         if link.is_paused && link.machine.wants_input(link.output.len()) {
             link.is_paused = false;
             self.readable(key, false);
-        } else if link.is_paused && link.finishing.is_none() && is_held_back_no_more(link) {
+        } else if link.is_paused && !link.is_finishing() && is_held_back_no_more(link) {
             // Answers have made room for frames that came long ago.
             self.readable(key, false);
         }
@@ -458,14 +460,14 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let reason = link.finishing.unwrap_or(CloseReason::Finished);
+        let reason = link.finishing().unwrap_or(CloseReason::Finished);
         if reason == CloseReason::Peer {
             return self.remove(key, reason);
         }
         if let Some(wire) = self.wires.get_mut(key) {
             wire.finish();
         }
-        link.lingering_until = Some(now + LINGER);
+        link.linger(now + LINGER);
         self.readable(key, false);
         self.arm(key);
     }
@@ -478,7 +480,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(wire) = self.wires.get_mut(key) else {
             return;
         };
-        let reason = link.finishing.unwrap_or(CloseReason::Finished);
+        let reason = link.finishing().unwrap_or(CloseReason::Finished);
         match self
             .buffer
             .fill(wire, &mut Tail::default(), 0, 0, self.io.now())
@@ -492,7 +494,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     /// Ends a connection once what it owes is written.
     fn finish_for(&mut self, key: Key, reason: CloseReason) {
         if let Some(link) = self.io.links.get_mut(key) {
-            link.finishing.get_or_insert(reason);
+            link.finish(reason);
             link.tail.clear();
         }
     }
@@ -523,12 +525,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let machine_at = if link.finishing.is_none() {
-            link.machine.poll_timeout()
-        } else {
+        let machine_at = if link.is_finishing() {
             None
+        } else {
+            link.machine.poll_timeout()
         };
-        let Some(at) = [machine_at, stalls_at(link), link.lingering_until]
+        let Some(at) = [machine_at, stalls_at(link), link.lingering_until()]
             .into_iter()
             .flatten()
             .min()
@@ -556,7 +558,7 @@ fn is_held_back_no_more<M: Connection>(link: &Link<M>) -> bool {
 
 /// When a peer that takes nothing of what it asked for has had its time.
 fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
-    link.stalled_since
+    link.stalled_since()
         .map(|since| since + link.machine.limits().write_stall)
 }
 
@@ -568,11 +570,11 @@ fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::
         match link.output.with_slices(|pieces| wire.write(pieces)) {
             Ok(written) => {
                 link.output.advance(written);
-                link.stalled_since = (!link.output.is_empty()).then_some(now);
+                link.note_progress(now);
                 link.is_blocked = written < offered;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                link.stalled_since.get_or_insert(now);
+                link.note_stall(now);
                 link.is_blocked = true;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rpc_codec::connection::{Connection, Shelf};
-use rpc_codec::{ProtocolError, WriteQueue};
+use rpc_codec::{ProtocolError, WriteBuffer, WriteQueue};
 use rpc_core::Timer;
 use rpc_core::time::Alarm;
 
@@ -157,8 +157,10 @@ pub struct Io<M, T> {
     pub(crate) actions: Vec<Action>,
     pub(crate) timer: Arc<dyn Timer>,
     pub(crate) shelf: Shelf,
-    spares: Vec<Vec<u8>>,
+    spares: Vec<WriteBuffer>,
     now: Instant,
+    /// The connection that the driver is being told of, and whose it is.
+    pub(crate) newcomer: Option<(Key, SocketAddr)>,
 }
 
 /// What a timer of the loop is for.
@@ -183,6 +185,7 @@ impl<M: Connection, T> Io<M, T> {
             shelf: Shelf::default(),
             spares: Vec::new(),
             now,
+            newcomer: None,
         }
     }
 
@@ -204,7 +207,7 @@ impl<M: Connection, T> Io<M, T> {
     /// Ends a connection in order: what is queued is written first, then the peer is told.
     pub fn finish(&mut self, key: Key) {
         if let Some(link) = self.links.get_mut(key) {
-            link.finishing.get_or_insert(CloseReason::Finished);
+            link.finish(CloseReason::Finished);
             link.mark_dirty(key, &mut self.dirty);
         }
     }
@@ -213,21 +216,17 @@ impl<M: Connection, T> Io<M, T> {
     pub fn write(&mut self, key: Key) -> Option<(&mut M, &mut WriteQueue)> {
         let link = self.links.get_mut(key)?;
         link.mark_dirty(key, &mut self.dirty);
-        if link.output.is_empty() {
-            let spare = self
-                .spares
-                .pop()
-                .unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER));
-            link.output.lend(spare);
-        }
+        let spares = &mut self.spares;
+        link.output.lend(|| {
+            let spare = spares.pop();
+            spare.unwrap_or_else(|| WriteBuffer::with_capacity(WRITE_BUFFER))
+        });
         Some((&mut link.machine, &mut link.output))
     }
 
     /// Whether a connection is there and nobody has begun to end it.
     pub fn is_open(&self, key: Key) -> bool {
-        self.links
-            .get(key)
-            .is_some_and(|link| link.finishing.is_none())
+        self.links.get(key).is_some_and(|link| !link.is_finishing())
     }
 
     /// The machine of a connection.
@@ -245,9 +244,11 @@ impl<M: Connection, T> Io<M, T> {
         self.links.get(key).map_or(0, |link| link.output.len())
     }
 
-    /// The other end of a connection.
+    /// The other end of a connection, while [`Driver::opened`] is told of it. Who needs it for longer keeps it: the loop
+    /// does not, and twice would be too much.
     pub fn peer(&self, key: Key) -> Option<SocketAddr> {
-        self.links.get(key).map(|link| link.peer)
+        let (newcomer, peer) = self.newcomer?;
+        (newcomer == key).then_some(peer)
     }
 
     /// All connections.

@@ -14,6 +14,7 @@
 //! * [`engine`] – what is done in a turn, on any [`Wire`]
 //! * [`io`] – [`Driver`], and what it may do to its connections: [`Io`]
 //! * [`slab`] – connections under keys that do not fit whoever comes after them, and what is known of each
+//! * `pages` – the table behind that and the timers, which grows without copying
 //! * `link` – one connection: its machine and its queues
 //! * `buffer` – the read buffer that all connections share
 //! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
@@ -29,6 +30,7 @@ pub mod io;
 mod link;
 pub mod listen;
 pub mod mailbox;
+mod pages;
 pub mod post;
 pub mod reactor;
 pub mod signal;

@@ -10,7 +10,6 @@
 //! Lingering keeps the last answers safe: a socket that is closed while unread bytes lie in it is reset, and a reset
 //! can overtake what the peer has not read yet.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use rpc_codec::WriteQueue;
@@ -20,6 +19,8 @@ use crate::io::CloseReason;
 use crate::slab::Key;
 use crate::timer::TimerKey;
 
+/// Thousands of idle ones are what most servers hold most of the time, so what few connections have stands apart
+/// (`benches/tests/idle.rs`).
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -27,20 +28,16 @@ use crate::timer::TimerKey;
 )]
 pub(crate) struct Link<M> {
     pub(crate) machine: M,
-    pub(crate) peer: SocketAddr,
     /// What has arrived and was not taken.
     pub(crate) tail: Tail,
-    /// Length of the last frame, if it was a large one: the next one may be like it.
-    pub(crate) expected: u32,
     pub(crate) output: WriteQueue,
-    /// Why the connection is about to end. It reads nothing more.
-    pub(crate) finishing: Option<CloseReason>,
-    /// The FIN has been sent; when to give up waiting for the peer's.
-    pub(crate) lingering_until: Option<Instant>,
     /// The timer that looks after this connection, and when it fires.
     pub(crate) timer: Option<(TimerKey, Instant)>,
-    /// Since when the peer has taken nothing of what waits to be written.
-    pub(crate) stalled_since: Option<Instant>,
+    trouble: Option<Box<Trouble>>,
+    /// Of its key.
+    pub(crate) generation: u32,
+    /// Length of the last frame, if it was a large one: the next one may be like it.
+    pub(crate) expected: u32,
     /// Stands in the list of connections to be read.
     pub(crate) is_ready: bool,
     /// Stands in the list of connections to be written.
@@ -53,18 +50,27 @@ pub(crate) struct Link<M> {
     pub(crate) is_paused: bool,
 }
 
+/// What is known of a connection that ends, or whose peer is slow to take what it asked for.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Why the connection is about to end. It reads nothing more.
+    finishing: Option<CloseReason>,
+    /// The FIN has been sent; when to give up waiting for the peer's.
+    lingering_until: Option<Instant>,
+    /// Since when the peer has taken nothing of what waits to be written.
+    stalled_since: Option<Instant>,
+}
+
 impl<M> Link<M> {
-    pub(crate) fn new(machine: M, peer: SocketAddr) -> Self {
+    pub(crate) fn new(machine: M, generation: u32) -> Self {
         Self {
             machine,
-            peer,
             tail: Tail::default(),
-            expected: 0,
             output: WriteQueue::new(),
-            finishing: None,
-            lingering_until: None,
             timer: None,
-            stalled_since: None,
+            trouble: None,
+            generation,
+            expected: 0,
             is_ready: false,
             is_dirty: false,
             is_hung_up: false,
@@ -78,5 +84,51 @@ impl<M> Link<M> {
             self.is_dirty = true;
             dirty.push(key);
         }
+    }
+
+    /// Begins to end the connection, unless that has begun for another reason.
+    pub(crate) fn finish(&mut self, reason: CloseReason) {
+        let trouble = self.trouble.get_or_insert_default();
+        trouble.finishing.get_or_insert(reason);
+    }
+
+    /// The FIN has been sent: waits for the peer's.
+    pub(crate) fn linger(&mut self, until: Instant) {
+        self.trouble.get_or_insert_default().lingering_until = Some(until);
+    }
+
+    /// The peer has taken nothing of what waits to be written.
+    pub(crate) fn note_stall(&mut self, now: Instant) {
+        let trouble = self.trouble.get_or_insert_default();
+        trouble.stalled_since.get_or_insert(now);
+    }
+
+    /// The peer has taken some of what waits to be written.
+    pub(crate) fn note_progress(&mut self, now: Instant) {
+        if !self.output.is_empty() {
+            self.trouble.get_or_insert_default().stalled_since = Some(now);
+        } else if let Some(trouble) = &mut self.trouble {
+            trouble.stalled_since = None;
+            self.trouble.take_if(|trouble| trouble.finishing.is_none());
+        }
+    }
+
+    /// Why the connection is about to end, if it is.
+    pub(crate) fn finishing(&self) -> Option<CloseReason> {
+        self.trouble.as_ref()?.finishing
+    }
+
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing().is_some()
+    }
+
+    /// When to give up waiting for the peer's FIN, once ours has been sent.
+    pub(crate) fn lingering_until(&self) -> Option<Instant> {
+        self.trouble.as_ref()?.lingering_until
+    }
+
+    /// Since when the peer has taken nothing of what waits to be written.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.trouble.as_ref()?.stalled_since
     }
 }

@@ -1,10 +1,7 @@
 //! The connections of one loop, under keys that do not fit whoever comes after them.
 
-use std::net::SocketAddr;
-
-use slab::Slab;
-
 use crate::link::Link;
+use crate::pages::Slab;
 
 /// Names a connection of one loop. A key outlives its connection without ever naming another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,7 +24,7 @@ impl Key {
     }
 
     /// Its place in tables that have one entry for each connection. Places are used again; keys are not.
-    fn index(self) -> usize {
+    fn place(self) -> usize {
         self.index as usize
     }
 }
@@ -35,7 +32,7 @@ impl Key {
 /// What somebody knows of each connection, beside the connection itself.
 #[derive(Debug)]
 pub struct ByLink<T> {
-    /// By [`Key::index`].
+    /// By [`Key::place`].
     places: Vec<Option<T>>,
 }
 
@@ -48,29 +45,38 @@ impl<T> Default for ByLink<T> {
 impl<T> ByLink<T> {
     /// Notes `value` for a connection, in place of what was known of an earlier one.
     pub fn set(&mut self, key: Key, value: T) {
-        if self.places.len() <= key.index() {
-            self.places.resize_with(key.index() + 1, || None);
+        let missing = (key.place() + 1).saturating_sub(self.places.len());
+        if missing > self.places.capacity() - self.places.len() {
+            // An eighth at a time: what doubles is half empty when thousands of connections are idle.
+            self.places
+                .reserve_exact(missing.max(self.places.len() / 8).max(PLACES_MIN));
         }
-        if let Some(place) = self.places.get_mut(key.index()) {
+        if missing > 0 {
+            self.places.resize_with(key.place() + 1, || None);
+        }
+        if let Some(place) = self.places.get_mut(key.place()) {
             *place = Some(value);
         }
     }
 
     /// Forgets a connection and returns what was known of it.
     pub fn take(&mut self, key: Key) -> Option<T> {
-        self.places.get_mut(key.index()).and_then(Option::take)
+        self.places.get_mut(key.place()).and_then(Option::take)
     }
 
     /// What is known of a connection.
     pub fn get(&self, key: Key) -> Option<&T> {
-        self.places.get(key.index()).and_then(Option::as_ref)
+        self.places.get(key.place()).and_then(Option::as_ref)
     }
 
     /// What is known of a connection, to be changed.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.places.get_mut(key.index()).and_then(Option::as_mut)
+        self.places.get_mut(key.place()).and_then(Option::as_mut)
     }
 }
+
+/// Places that a table begins with.
+const PLACES_MIN: usize = 16;
 
 fn low_half(number: u64) -> u32 {
     u32::try_from(number & u64::from(u32::MAX)).expect("masked")
@@ -78,7 +84,7 @@ fn low_half(number: u64) -> u32 {
 
 /// The connections, each with the generation of its key.
 pub(crate) struct Links<M> {
-    slots: Slab<(u32, Link<M>)>,
+    places: Slab<Link<M>>,
     /// 31 bits, so that a key as a number leaves one bit for others.
     generation: u32,
 }
@@ -86,50 +92,47 @@ pub(crate) struct Links<M> {
 impl<M> Default for Links<M> {
     fn default() -> Self {
         Self {
-            slots: Slab::new(),
+            places: Slab::default(),
             generation: 0,
         }
     }
 }
 
 impl<M> Links<M> {
-    pub(crate) fn insert(&mut self, machine: M, peer: SocketAddr) -> Key {
+    pub(crate) fn insert(&mut self, machine: M) -> Key {
         self.generation = (self.generation + 1) & (u32::MAX >> 1);
-        let index = self
-            .slots
-            .insert((self.generation, Link::new(machine, peer)));
         Key {
-            index: u32::try_from(index).expect("descriptors are far fewer"),
+            index: self.places.insert(Link::new(machine, self.generation)),
             generation: self.generation,
         }
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Link<M>> {
-        self.get(key)?;
-        Some(self.slots.remove(key.index()).1)
+        self.places
+            .remove_if(key.index, |link| link.generation == key.generation)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Link<M>> {
-        self.slots
-            .get(key.index())
-            .and_then(|(generation, link)| (*generation == key.generation).then_some(link))
+        self.places
+            .get(key.index)
+            .filter(|link| link.generation == key.generation)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Link<M>> {
-        self.slots
-            .get_mut(key.index())
-            .and_then(|(generation, link)| (*generation == key.generation).then_some(link))
+        self.places
+            .get_mut(key.index)
+            .filter(|link| link.generation == key.generation)
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.slots.iter().map(|(index, (generation, _))| Key {
-            index: u32::try_from(index).expect("inserted as one"),
-            generation: *generation,
+        self.places.iter().map(|(index, link)| Key {
+            index,
+            generation: link.generation,
         })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 }
 
@@ -139,12 +142,11 @@ mod tests {
 
     #[test]
     fn a_key_never_names_a_later_connection() {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut links = Links::default();
-        let first = links.insert("first", peer);
+        let first = links.insert("first");
         assert!(links.remove(first).is_some());
-        let second = links.insert("second", peer);
-        assert_eq!(first.index(), second.index());
+        let second = links.insert("second");
+        assert_eq!(first.index, second.index);
         assert!(links.get(first).is_none());
         assert_eq!(links.get(second).map(|link| link.machine), Some("second"));
         assert_eq!(Key::from_u64(second.to_u64()), second);

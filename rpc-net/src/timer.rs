@@ -24,7 +24,7 @@
 use std::time::{Duration, Instant};
 use std::{fmt, iter, mem};
 
-use slab::Slab;
+use crate::pages::Slab;
 
 /// The timers of one event loop, each with a value that says what it is for.
 ///
@@ -38,15 +38,16 @@ pub struct TimerWheel<T> {
     lists: Box<[List; LISTS]>,
     /// One bit for each slot in use.
     in_use: [u64; LEVELS as usize],
-    /// Stamped on the next timer. It never repeats, so a key of a timer that is gone matches no other.
-    stamp: u64,
+    /// Stamped on the next timer, so that a key of a timer that is gone matches no other.
+    stamp: u32,
 }
 
-/// Names one timer of a wheel. Once that has fired or was cancelled the key names nothing, whoever sits in its place.
+/// Names one timer of a wheel. Once that has fired or was cancelled the key names nothing, whoever sits in its place:
+/// for the next four billion timers, so whoever is told that a timer fired forgets the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerKey {
-    index: usize,
-    stamp: u64,
+    index: u32,
+    stamp: u32,
 }
 
 impl<T> TimerWheel<T> {
@@ -55,7 +56,7 @@ impl<T> TimerWheel<T> {
         Self {
             start,
             tick: 0,
-            timers: Slab::new(),
+            timers: Slab::default(),
             lists: Box::new([List::EMPTY; LISTS]),
             in_use: [0; LEVELS as usize],
             stamp: 0,
@@ -65,26 +66,28 @@ impl<T> TimerWheel<T> {
     /// Sets a timer for `at`. If the wheel has been told a time not before `at`, it fires at the next poll.
     pub fn insert(&mut self, at: Instant, value: T) -> TimerKey {
         let stamp = self.stamp;
-        self.stamp += 1;
+        self.stamp = stamp.wrapping_add(1);
+        let tick = self.tick_after(at);
+        let list = self.list_of(tick);
+        let before = self.lists[usize::from(list)].last;
         let index = self.timers.insert(Timer {
-            tick: self.tick_after(at),
-            stamp,
-            list: DUE,
-            before: NOBODY,
-            after: NOBODY,
+            tick,
             value,
+            stamp,
+            before,
+            after: NOBODY,
+            list,
         });
-        self.link(index);
+        self.append(index, list, before);
         TimerKey { index, stamp }
     }
 
     /// Takes a timer back and returns its value; `None` if it has fired or was cancelled before. Constant time.
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let timer = self.timers.get(key.index)?;
-        if timer.stamp != key.stamp {
-            return None;
-        }
-        Some(self.remove(key.index))
+        let timer = self
+            .timers
+            .remove_if(key.index, |timer| timer.stamp == key.stamp)?;
+        Some(self.unlink(timer))
     }
 
     /// Takes out the next timer whose time has come by `now`; `None` if there is no more. Earlier ones come first;
@@ -100,10 +103,8 @@ impl<T> TimerWheel<T> {
         if self.lists[DUE].is_empty() {
             self.advance(self.tick_before(now));
         }
-        match self.lists[DUE].first {
-            NOBODY => None,
-            first => Some(self.remove(first)),
-        }
+        let timer = self.timers.remove(self.lists[DUE].first)?;
+        Some(self.unlink(timer))
     }
 
     /// Takes out all timers whose time has come by `now`, in the order of [`TimerWheel::poll`].
@@ -162,52 +163,63 @@ impl<T> TimerWheel<T> {
         let mut next = mem::replace(&mut self.lists[list], List::EMPTY).first;
         while next != NOBODY {
             let index = next;
-            next = self.timers[index].after;
+            next = linked(&mut self.timers, index).after;
             self.link(index);
         }
     }
 
     /// Puts a timer that is in no list into the one it belongs to.
-    fn link(&mut self, index: usize) {
-        let list = self.list_of(self.timers[index].tick);
-        if list < DUE {
-            self.in_use[list / SLOTS] |= 1 << (list % SLOTS);
-        }
-        let before = mem::replace(&mut self.lists[list].last, index);
-        match before {
-            NOBODY => self.lists[list].first = index,
-            before => self.timers[before].after = index,
-        }
-        let timer = &mut self.timers[index];
+    fn link(&mut self, index: u32) {
+        let tick = linked(&mut self.timers, index).tick;
+        let list = self.list_of(tick);
+        let before = self.lists[usize::from(list)].last;
+        let timer = linked(&mut self.timers, index);
         (timer.list, timer.before, timer.after) = (list, before, NOBODY);
+        self.append(index, list, before);
     }
 
-    /// Takes a timer out of its list and out of the wheel.
-    fn remove(&mut self, index: usize) -> T {
-        let timer = self.timers.remove(index);
-        let list = &mut self.lists[timer.list];
+    /// Makes a list end with a timer that stands behind `before`.
+    fn append(&mut self, index: u32, list: u16, before: u32) {
+        let number = usize::from(list);
+        if number < DUE {
+            self.in_use[number / SLOTS] |= 1 << (number % SLOTS);
+        }
+        let list = &mut self.lists[number];
+        list.last = index;
+        match before {
+            NOBODY => list.first = index,
+            before => linked(&mut self.timers, before).after = index,
+        }
+    }
+
+    /// Takes a timer that is gone out of its list, and returns its value.
+    fn unlink(&mut self, timer: Timer<T>) -> T {
+        let number = usize::from(timer.list);
+        let list = &mut self.lists[number];
         match timer.before {
             NOBODY => list.first = timer.after,
-            before => self.timers[before].after = timer.after,
+            before => linked(&mut self.timers, before).after = timer.after,
         }
         match timer.after {
             NOBODY => list.last = timer.before,
-            after => self.timers[after].before = timer.before,
+            after => linked(&mut self.timers, after).before = timer.before,
         }
-        if timer.list < DUE && list.is_empty() {
-            self.in_use[timer.list / SLOTS] &= !(1 << (timer.list % SLOTS));
+        if number < DUE && list.is_empty() {
+            self.in_use[number / SLOTS] &= !(1 << (number % SLOTS));
         }
         timer.value
     }
 
-    fn list_of(&self, tick: u64) -> usize {
-        if tick <= self.tick {
-            return DUE;
-        }
-        match (tick ^ self.tick).ilog2() / SLOT_BITS {
-            level if level < LEVELS => Slot::of(tick, level).list(),
-            _ => PARKED,
-        }
+    fn list_of(&self, tick: u64) -> u16 {
+        let list = if tick <= self.tick {
+            DUE
+        } else {
+            match (tick ^ self.tick).ilog2() / SLOT_BITS {
+                level if level < LEVELS => Slot::of(tick, level).list(),
+                _ => PARKED,
+            }
+        };
+        u16::try_from(list).expect("there are fewer")
     }
 
     /// The slot in use that time reaches first.
@@ -227,7 +239,7 @@ impl<T> TimerWheel<T> {
 
     /// The first tick of the round of the first parked timer.
     fn first_parked_round(&self) -> u64 {
-        let timer = |index| (index != NOBODY).then(|| &self.timers[index]);
+        let timer = |index| self.timers.get(index);
         iter::successors(timer(self.lists[PARKED].first), |parked| {
             timer(parked.after)
         })
@@ -248,8 +260,12 @@ impl<T> TimerWheel<T> {
 
     /// The first tick that does not begin before `at`: this rounding up is why no timer fires early.
     fn tick_after(&self, at: Instant) -> u64 {
-        let rounding = Duration::from_nanos(999_999);
-        self.tick_before(at.checked_add(rounding).unwrap_or(at))
+        let passed = at.saturating_duration_since(self.start);
+        passed
+            .as_secs()
+            .saturating_mul(1_000)
+            .saturating_add(u64::from(passed.subsec_nanos().div_ceil(1_000_000)))
+            .min(TICK_MAX)
     }
 }
 
@@ -265,18 +281,23 @@ impl<T> fmt::Debug for TimerWheel<T> {
 /// A timer, linked to its neighbours in the same list.
 struct Timer<T> {
     tick: u64,
-    stamp: u64,
-    list: usize,
-    before: usize,
-    after: usize,
     value: T,
+    stamp: u32,
+    before: u32,
+    after: u32,
+    list: u16,
+}
+
+/// A timer that a list names.
+fn linked<T>(timers: &mut Slab<Timer<T>>, index: u32) -> &mut Timer<T> {
+    timers.get_mut(index).expect("lists name timers")
 }
 
 /// The ends of a doubly linked list.
 #[derive(Clone, Copy)]
 struct List {
-    first: usize,
-    last: usize,
+    first: u32,
+    last: u32,
 }
 
 impl List {
@@ -330,7 +351,7 @@ const PARKED: usize = DUE + 1;
 const LISTS: usize = DUE + 2;
 
 /// The end of a list.
-const NOBODY: usize = usize::MAX;
+const NOBODY: u32 = u32::MAX;
 
 /// Time ends here, in 146 million years, so that the arithmetic above cannot overflow.
 const TICK_MAX: u64 = 1 << 62;

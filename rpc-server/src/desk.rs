@@ -8,7 +8,7 @@ use rpc_codec::connection::{Inbound, ReplyTo};
 use rpc_core::spawn::JobHandle;
 use rpc_core::{
     Claim, Compression, Context, Deadline, Event, Executor, Job, MethodDescriptor, Request, Scope,
-    Status,
+    Site, Status,
 };
 use rpc_net::timer::TimerKey;
 use rpc_net::{ByLink, IoOf, Key, Post};
@@ -32,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) phase: Phase,
     pub(crate) stopwatch: Stopwatch,
     post: Post<Mail>,
+    /// Where all connections of this loop are; there from the first one on.
+    site: Option<Arc<Site>>,
     scopes: ByLink<Arc<Scope>>,
     /// By place of the service.
     in_place: Vec<Box<dyn InPlace>>,
@@ -71,6 +73,7 @@ impl Desk {
             phase: Phase::Serving,
             stopwatch: Stopwatch::default(),
             post,
+            site: None,
             scopes: ByLink::default(),
             in_place,
             batches: Vec::new(),
@@ -81,11 +84,11 @@ impl Desk {
 
     /// Calls of this connection have begun to be possible.
     pub(crate) fn open(&mut self, link: Key, io: &IoOf<ServerDriver>) {
-        let scope = Scope::new(
-            self.shared.clock.clone(),
-            Some(Arc::clone(io.timer())),
-            io.peer(link),
-        );
+        let site = self.site.get_or_insert_with(|| {
+            let (clock, timer) = (self.shared.clock.clone(), Arc::clone(io.timer()));
+            Arc::new(Site::new(clock, Some(timer)))
+        });
+        let scope = Scope::at(site, io.peer(link));
         self.scopes.set(link, Arc::new(scope));
     }
 

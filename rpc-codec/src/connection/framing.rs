@@ -9,11 +9,12 @@ use crate::{Limits, ProtocolError, WriteQueue};
 /// Cuts frames out of a stream of bytes.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
-    partial: Option<Partial>,
+    /// Apart, because an idle connection has none.
+    partial: Option<Box<Partial>>,
 }
 
 /// A frame that has begun to arrive.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Partial {
     since: Instant,
     /// Length of the whole frame; 0 while its header is not complete.
@@ -51,7 +52,9 @@ impl Framing {
     }
 
     pub(super) fn bytes_missing(&self) -> usize {
-        self.partial.map_or(0, |partial| partial.missing as usize)
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.missing as usize)
     }
 
     /// Gives the frame under way its full time again, because it was not read until now.
@@ -63,7 +66,7 @@ impl Framing {
 
     /// When the frame under way has taken too long.
     pub(super) fn too_slow_at(&self, limits: &Limits) -> Option<Instant> {
-        self.partial.map(|partial| {
+        self.partial.as_ref().map(|partial| {
             let mebibytes = partial.total >> 20;
             partial.since + limits.frame_time + limits.frame_time_per_mib.saturating_mul(mebibytes)
         })
@@ -80,11 +83,15 @@ impl Framing {
             .map_or(0, |header| header.total_len);
         // Until the header is there nothing tells how much the frame lacks.
         let missing = if total == 0 { 0 } else { missing };
-        self.partial = Some(Partial {
-            since: self.partial.map_or(now, |partial| partial.since),
-            total,
-            missing: u32::try_from(missing).unwrap_or(u32::MAX),
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        let partial = self.partial.get_or_insert_with(|| {
+            Box::new(Partial {
+                since: now,
+                total,
+                missing,
+            })
         });
+        (partial.total, partial.missing) = (total, missing);
     }
 }
 

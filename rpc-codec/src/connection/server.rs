@@ -35,15 +35,12 @@ const CHARGE_MIN: usize = 256;
 pub struct ServerConnection {
     limits: Arc<Limits>,
     framing: Framing,
-    glitches: Glitches,
-    /// Answers to requests that never reach a handler.
-    refusals: WriteQueue,
-    /// Why the connection is beyond repair though its stream of bytes is whole.
-    fatal: Option<ProtocolError>,
-    in_flight: usize,
+    /// Apart, because few peers commit any and idle connections are many.
+    faults: Option<Box<Faults>>,
     bytes_in_flight: usize,
     /// The last time the peer sent something or was answered.
     active_at: Instant,
+    in_flight: u32,
     half_closed: bool,
     /// Whether an answer has told the peer that we are about to stop.
     has_told: bool,
@@ -53,18 +50,26 @@ pub struct ServerConnection {
     over_budget: bool,
 }
 
+/// What a peer did wrong.
+#[derive(Debug, Default)]
+struct Faults {
+    glitches: Glitches,
+    /// Answers to requests that never reach a handler.
+    refusals: WriteQueue,
+    /// Why the connection is beyond repair though its stream of bytes is whole.
+    fatal: Option<ProtocolError>,
+}
+
 impl ServerConnection {
     /// A connection that was accepted at `now`.
     pub fn new(limits: Arc<Limits>, now: Instant) -> Self {
         Self {
             limits,
             framing: Framing::default(),
-            glitches: Glitches::default(),
-            refusals: WriteQueue::new(),
-            fatal: None,
-            in_flight: 0,
+            faults: None,
             bytes_in_flight: 0,
             active_at: now,
+            in_flight: 0,
             half_closed: false,
             has_told: false,
             holds_back: false,
@@ -88,7 +93,7 @@ impl ServerConnection {
         output: &mut WriteQueue,
         now: Instant,
     ) {
-        if !self.wants_input(0) {
+        if self.framing.has_partial() && !self.wants_input(0) {
             self.framing.restart(now);
         }
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -115,10 +120,8 @@ impl ServerConnection {
 
     /// When the frame under way has taken too long, unless it is we who do not read it.
     fn too_slow_at(&self) -> Option<Instant> {
-        if !self.wants_input(0) {
-            return None;
-        }
-        self.framing.too_slow_at(&self.limits)
+        let at = self.framing.too_slow_at(&self.limits)?;
+        self.wants_input(0).then_some(at)
     }
 
     #[inline]
@@ -136,7 +139,8 @@ impl ServerConnection {
                 Some(inbound)
             }
             Err((to, status)) => {
-                write_answer(&to, Err(status), false, &self.limits, &mut self.refusals);
+                let refusals = &mut self.faults.get_or_insert_default().refusals;
+                write_answer(&to, Err(status), false, &self.limits, refusals);
                 self.glitch();
                 None
             }
@@ -144,16 +148,22 @@ impl ServerConnection {
     }
 
     fn stream(&mut self, header: FrameHeader) {
-        if stream::refuse(header, &mut self.refusals) {
+        let refusals = &mut self.faults.get_or_insert_default().refusals;
+        if stream::refuse(header, refusals) {
             self.glitch();
         }
     }
 
     fn glitch(&mut self) {
         let (max, window) = (self.limits.glitches_max, self.limits.glitch_window);
-        if let Err(error) = self.glitches.add(self.active_at, max, window) {
-            self.fatal = Some(error);
+        let faults = self.faults.get_or_insert_default();
+        if let Err(error) = faults.glitches.add(self.active_at, max, window) {
+            faults.fatal = Some(error);
         }
+    }
+
+    fn fatal(&self) -> Option<ProtocolError> {
+        self.faults.as_ref().and_then(|faults| faults.fatal)
     }
 }
 
@@ -169,7 +179,7 @@ impl Connection for ServerConnection {
     ) -> Result<Option<Inbound<'a>>, ProtocolError> {
         self.active_at = now;
         loop {
-            if let Some(error) = self.fatal {
+            if let Some(error) = self.fatal() {
                 return Err(error);
             }
             let header = self.framing.peek(input, &self.limits, now)?;
@@ -196,7 +206,7 @@ impl Connection for ServerConnection {
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.in_flight < self.limits.connection_calls_max
+        self.in_flight() < self.limits.connection_calls_max
             && (self.bytes_in_flight < self.limits.connection_bytes_max || self.in_flight == 0)
     }
 
@@ -216,9 +226,12 @@ impl Connection for ServerConnection {
     }
 
     fn poll_output(&mut self, output: &mut WriteQueue) -> usize {
-        let length = self.refusals.len();
+        let Some(faults) = &mut self.faults else {
+            return 0;
+        };
+        let length = faults.refusals.len();
         if length > 0 {
-            output.append(&mut self.refusals);
+            output.append(&mut faults.refusals);
         }
         length
     }
@@ -240,8 +253,8 @@ impl Connection for ServerConnection {
         };
         !self.holds_back
             && !self.half_closed
-            && self.fatal.is_none()
-            && self.in_flight < self.limits.connection_calls_max
+            && self.fatal().is_none()
+            && self.in_flight() < self.limits.connection_calls_max
             && (charged < bytes_max || (self.in_flight == 0 && queued == 0))
     }
 
@@ -253,8 +266,9 @@ impl Connection for ServerConnection {
         &self.limits
     }
 
+    #[inline]
     fn in_flight(&self) -> usize {
-        self.in_flight
+        self.in_flight as usize
     }
 
     fn has_answered(&self) -> bool {
