@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 /// Bytes that have arrived on a connection and were not taken yet. They lie in a buffer of the owner's, which other
-/// connections use next: whoever needs a piece for longer [keeps](Frame::keep) it.
+/// connections use next: whoever needs a piece for longer keeps a copy of it.
 #[derive(Debug)]
 pub struct Input<'a> {
     bytes: &'a [u8],
