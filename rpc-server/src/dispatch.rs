@@ -11,19 +11,15 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rpc_codec::compress;
 use rpc_core::spawn::JobHandle;
-use rpc_core::{
-    Cause, Code, Compression, Deadline, Executor, Filter, Job, Permit, Request, Response, Service,
-    Status,
-};
+use rpc_core::{Cause, Code, Deadline, Executor, Filter, Job, Permit, Request, Service, Status};
 use rpc_net::Post;
 
-use crate::attempt::{Attempt, Outcome, contained};
+use crate::attempt::{Outcome, contained};
+use crate::bodies::{Bodies, behind};
 use crate::calls::CallKey;
 use crate::driver::Mail;
 use crate::place::Watch;
-use crate::router::UnpackedMax;
 
 /// A mounted service, its type erased.
 pub(crate) trait Hosted: fmt::Debug + Send + Sync {
@@ -40,14 +36,13 @@ pub(crate) trait Hosted: fmt::Debug + Send + Sync {
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>>;
 }
 
-/// A service behind its filters; the request is unpacked between the two, so a filter may refuse it before that work
-/// is done.
+/// A service behind its filters.
 pub(crate) fn hosted<F: Filter, S: Service + 'static>(
     filter: F,
     service: S,
-    max: UnpackedMax,
+    bodies: Bodies,
 ) -> Arc<dyn Hosted> {
-    host(Arc::new(filter.around(Unpacked { service, max })))
+    host(Arc::new(behind(filter, service, bodies)))
 }
 
 fn host<S: Service + 'static>(service: Arc<S>) -> Arc<dyn Hosted> {
@@ -81,7 +76,7 @@ impl<S: Service + 'static> Hosted for Host<S> {
             let outcome = if let Some(status) = expired(&request) {
                 Err(status)
             } else {
-                let mut served = pin!(serve(&*self.service, request));
+                let mut served = pin!(contained(&*self.service, request));
                 let Ticket { watch, post, .. } = &mut ticket;
                 poll_fn(|cx| Watch::polled(watch, post, || served.as_mut().poll(cx))).await
             };
@@ -91,7 +86,7 @@ impl<S: Service + 'static> Hosted for Host<S> {
     }
 
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
-        Box::pin(serve(&*self.service, request))
+        Box::pin(contained(&*self.service, request))
     }
 }
 
@@ -117,59 +112,6 @@ impl Ticket {
         drop(self.permits);
         // A loop that has ended has no connection left to answer on.
         let _ = self.post.send(Mail::done(self.call, outcome));
-    }
-}
-
-/// Runs a request through its service, and packs the response as the request was packed.
-async fn serve<S: Service>(service: &S, request: Request) -> Outcome {
-    let compression = request.compression();
-    let outcome = contained(service, request).await;
-    outcome.map(|response| pack(response, compression))
-}
-
-/// Responses below this size are not worth packing.
-const PACK_MIN: usize = 1024;
-
-fn pack(mut response: Response, compression: Compression) -> Response {
-    let is_packed = response.compression() != Compression::None;
-    if compression == Compression::None || is_packed || response.body().len() < PACK_MIN {
-        return response;
-    }
-    if let Ok(Some(packed)) = compress::compress(compression, response.body()) {
-        *response.body_mut() = packed;
-        response.set_compression(compression);
-    }
-    response
-}
-
-/// Unpacks requests before they reach the service.
-struct Unpacked<S> {
-    service: S,
-    max: UnpackedMax,
-}
-
-impl<S: Service> Service for Unpacked<S> {
-    fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send {
-        let unpacked = if request.compression() == Compression::None {
-            Ok(request)
-        } else {
-            self.unpack(request)
-        };
-        Attempt::from(unpacked.map(|request| self.service.call(request)))
-    }
-}
-
-impl<S> Unpacked<S> {
-    fn unpack(&self, mut request: Request) -> Result<Request, Status> {
-        let unpacked = compress::decompress(request.compression(), request.body(), self.max.get());
-        *request.body_mut() = unpacked.map_err(|error| {
-            Status::new(
-                Code::Malformed,
-                format!("the body of the request cannot be unpacked: {error}"),
-            )
-        })?;
-        request.set_compression(Compression::None);
-        Ok(request)
     }
 }
 

@@ -30,9 +30,6 @@ mod zlib;
 use std::error::Error;
 use std::fmt;
 
-use bytes::Bytes;
-use rpc_core::Compression;
-
 pub use codec::Codec;
 pub use codecs::Codecs;
 pub use gzip::Gzip;
@@ -41,32 +38,6 @@ pub use lz4_frame::Lz4Frame;
 pub use snappy::{Snappy, SnappyBlock};
 pub use snappy_stream::SnappyStream;
 pub use zlib::Zlib;
-
-/// As [`Codecs::decompress`], gzip alone.
-///
-/// # Errors
-///
-/// When the compression is not gzip, the body is not what it says, or there would be more.
-pub fn decompress(
-    compression: Compression,
-    body: &Bytes,
-    bytes_max: usize,
-) -> Result<Bytes, CompressError> {
-    gzip_alone().decompress(compression, body, bytes_max)
-}
-
-/// As [`Codecs::compress`], gzip alone and of any size.
-///
-/// # Errors
-///
-/// When the compression is not gzip.
-pub fn compress(compression: Compression, body: &Bytes) -> Result<Option<Bytes>, CompressError> {
-    gzip_alone().compress(compression, body)
-}
-
-fn gzip_alone() -> Codecs {
-    Codecs::none().with(1, Gzip).with_bytes_min(0)
-}
 
 /// Why a body cannot be packed or unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
