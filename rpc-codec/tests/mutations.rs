@@ -62,6 +62,11 @@ fn damaged_lz4_is_judged_as_a_naive_reader_does() {
 }
 
 #[test]
+fn whatever_is_packed_comes_out_as_it_went_in() {
+    for_each_mutation("compress", 8);
+}
+
+#[test]
 fn a_server_answers_what_is_asked_whatever_arrives() {
     for_each_mutation("server_connection", 20);
 }

@@ -15,7 +15,7 @@ use super::{client_driver, oracle, reference, server_driver, unpack};
 pub(crate) type Target = (&'static str, fn(&[u8]) -> Result<bool, String>);
 
 /// All of them.
-pub(crate) const ALL: [Target; 12] = [
+pub(crate) const ALL: [Target; 13] = [
     ("frame_decoder", frame_decoder),
     ("request_head", oracle::compare_request),
     ("response_head", oracle::compare_response),
@@ -36,6 +36,7 @@ pub(crate) const ALL: [Target; 12] = [
     ("lz4_block", |bytes| {
         compare(Compression::Lz4Block, bytes, unpack::lz4_block)
     }),
+    ("compress", compress),
     ("server_connection", server_driver::run),
     ("client_connection", client_driver::run),
 ];
@@ -108,6 +109,35 @@ fn compare(
         (Err(_), None) => Ok(false),
         (read, expected) => Err(format!("{read:?} against {expected:?}")),
     }
+}
+
+/// Whatever is packed is smaller, and comes out again as it went in. Accepted is what becomes smaller.
+fn compress(bytes: &[u8]) -> Result<bool, String> {
+    let mut random = Random::of(bytes);
+    let compression = *random.pick(&[
+        Compression::Gzip,
+        Compression::Zlib,
+        Compression::SnappyStream,
+        Compression::SnappyBlock,
+        Compression::Lz4Frame,
+        Compression::Lz4Block,
+    ]);
+    let times = if random.once_in(32) {
+        random.below(100)
+    } else {
+        1
+    };
+    let body = Bytes::from(bytes.repeat(times));
+    let codecs = Codecs::default().with_bytes_min(0);
+    let packed = codecs.compress(compression, &body);
+    let Some(packed) = packed.map_err(|error| error.to_string())? else {
+        return Ok(false);
+    };
+    let unpacked = codecs.decompress(compression, &packed, body.len());
+    if packed.len() >= body.len() || unpacked.as_ref() != Ok(&body) {
+        return Err(format!("{compression:?}: {packed:?} and {unpacked:?}"));
+    }
+    Ok(true)
 }
 
 /// Unpacks, and fails on what no input may lead to.

@@ -24,6 +24,7 @@ const TARGETS: &[(&str, u32)] = &[
     ("snappy_block", 100_000),
     ("lz4_frame", 100_000),
     ("lz4_block", 100_000),
+    ("compress", 100_000),
     ("server_connection", 50_000),
     ("client_connection", 50_000),
 ];
