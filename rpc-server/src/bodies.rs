@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use rpc_codec::{Codecs, Limits};
@@ -74,10 +74,9 @@ struct Packed<S> {
 
 impl<S: Service> Service for Packed<S> {
     fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send {
-        let compression = request.compression();
         Answering {
             bodies: &self.bodies,
-            compression,
+            compression: request.compression(),
             future: self.service.call(request),
         }
     }
@@ -98,11 +97,11 @@ impl<F: Future<Output = Outcome>> Future for Answering<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.project();
-        let outcome = ready!(this.future.poll(cx));
-        if *this.compression == Compression::None {
-            return Poll::Ready(outcome);
+        let polled = this.future.poll(cx);
+        match *this.compression {
+            Compression::None => polled,
+            compression => polled.map_ok(|response| pack(response, compression, this.bodies)),
         }
-        Poll::Ready(outcome.map(|response| pack(response, *this.compression, this.bodies)))
     }
 }
 
