@@ -31,13 +31,14 @@
 //! * the answering end of `rpc-server`: [`Server`], [`Pool`], [`Router`], [`terminate`]
 //! * the asking end of `rpc-client`: [`Channel`], [`Fixed`]
 //! * [`policy`] – limits, retries, balancing: what filters and channels decide by
+//! * [`Codecs`] – how bodies are compressed
 //! * [`Limits`] – every bound that a peer could push against
 //! * [`stub`] – what generated code calls
 
 pub use rpc_core::*;
 
 pub use rpc_client::{self as client, Channel, ChannelBuilder, ChannelError, Fixed, LocalLoop};
-pub use rpc_codec::{self as codec, Limits};
+pub use rpc_codec::{self as codec, Codecs, Limits};
 pub use rpc_policy as policy;
 pub use rpc_policy::filter::{Concurrency, RateLimit, Retry};
 pub use rpc_server::{

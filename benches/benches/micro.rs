@@ -16,13 +16,12 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use rpc_net::mailbox::Mailbox;
 use rpc_net::timer::TimerWheel;
-use tern::codec::compress;
 use tern::codec::connection::{Connection, Input, ServerConnection, Shelf};
 use tern::codec::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use tern::codec::{Limits, RequestHead, ResponseHead};
 use tern::{
-    Clock, Compression, Context, Executor, Filter, Format, Job, Metadata, Pool, Request, Response,
-    Service, Status, message, park,
+    Clock, Codecs, Compression, Context, Executor, Filter, Format, Job, Metadata, Pool, Request,
+    Response, Service, Status, message, park,
 };
 use tern_benches::echo::{ECHO, EchoMessage};
 use tern_benches::framework::{Checked, Counted, Timed};
@@ -248,23 +247,35 @@ mod filters {
 }
 
 /// 1 KiB with the state that a thread keeps.
-mod gzip {
+mod compression {
     use super::*;
 
     const UNPACKED_MAX: usize = 1 << 20;
 
-    #[divan::bench]
-    fn compress_1_kib(bencher: Bencher) {
-        let text = text();
-        bencher.bench(|| compress::compress(Compression::Gzip, black_box(&text)).is_ok());
+    const ALL: [Compression; 6] = [
+        Compression::Gzip,
+        Compression::Zlib,
+        Compression::SnappyStream,
+        Compression::SnappyBlock,
+        Compression::Lz4Frame,
+        Compression::Lz4Block,
+    ];
+
+    #[divan::bench(args = ALL)]
+    fn compress_1_kib(bencher: Bencher, compression: Compression) {
+        let (codecs, text) = (Codecs::default(), text());
+        bencher.bench(|| codecs.compress(compression, black_box(&text)).is_ok());
     }
 
-    #[divan::bench]
-    fn decompress_1_kib(bencher: Bencher) {
-        let packed = compress::compress(Compression::Gzip, &text());
+    #[divan::bench(args = ALL)]
+    fn decompress_1_kib(bencher: Bencher, compression: Compression) {
+        let codecs = Codecs::default();
+        let packed = codecs.compress(compression, &text());
         let packed = packed.ok().flatten().expect("text becomes smaller");
         bencher.bench(|| {
-            compress::decompress(Compression::Gzip, black_box(&packed), UNPACKED_MAX).is_ok()
+            codecs
+                .decompress(compression, black_box(&packed), UNPACKED_MAX)
+                .is_ok()
         });
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rpc_codec::Limits;
+use rpc_codec::{Codecs, Limits};
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Clock, Filter, Resolve, Scope, Timer};
 use rpc_net::{Post, Reactor, Seat};
@@ -122,6 +122,13 @@ impl<F: Filter> ChannelBuilder<F> {
         self
     }
 
+    /// How bodies are packed and unpacked. Default: all that the protocol has numbers for, from 1024 bytes on. Which of them
+    /// a request is packed by is said by each [call](rpc_core::Call::compress); a response is unpacked by what it says.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.config.codecs = codecs;
+        self
+    }
+
     /// Replaces all settings.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -197,6 +204,7 @@ impl<F: Filter> ChannelBuilder<F> {
             filters: self.filters,
             transport: Transport {
                 post,
+                codecs: config.codecs.clone(),
                 unpacked_max: config.limits.decompressed_bytes_max,
             },
             timeout: config.timeout,

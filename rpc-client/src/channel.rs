@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::compress;
+use rpc_codec::Codecs;
 use rpc_core::filter::Open;
 use rpc_core::{
     Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
@@ -78,19 +78,20 @@ impl<F> fmt::Debug for Channel<F> {
 /// The innermost part of a channel: each call through it picks an endpoint anew.
 pub(crate) struct Transport {
     pub(crate) post: Post<Mail>,
+    pub(crate) codecs: Codecs,
     pub(crate) unpacked_max: usize,
 }
 
 impl Service for Transport {
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
-        pack(&mut request)?;
+        pack(&mut request, &self.codecs)?;
         let deadline = request.context().deadline();
         let waiting = future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let (pending, duty) = Pending::new(request, waiting);
         self.post
             .send(Mail::call(duty, deadline))
             .map_err(|_| Status::new(Code::Cancelled, "the channel's event loop has ended"))?;
-        unpack(pending.await?, self.unpacked_max)
+        unpack(pending.await?, &self.codecs, self.unpacked_max)
     }
 }
 
@@ -102,16 +103,18 @@ impl Drop for Transport {
 }
 
 /// Packs a body if that was asked for and makes it smaller.
-fn pack(request: &mut Request) -> Result<(), Status> {
+fn pack(request: &mut Request, codecs: &Codecs) -> Result<(), Status> {
     if request.compression() == Compression::None {
         return Ok(());
     }
-    let packed = compress::compress(request.compression(), request.body()).map_err(|error| {
-        Status::new(
-            Code::RequestUnencodable,
-            format!("the request cannot be packed: {error}"),
-        )
-    })?;
+    let packed = codecs
+        .compress(request.compression(), request.body())
+        .map_err(|error| {
+            Status::new(
+                Code::RequestUnencodable,
+                format!("the request cannot be packed: {error}"),
+            )
+        })?;
     match packed {
         Some(packed) => *request.body_mut() = packed,
         None => request.set_compression(Compression::None),
@@ -119,9 +122,9 @@ fn pack(request: &mut Request) -> Result<(), Status> {
     Ok(())
 }
 
-fn unpack(mut response: Response, max: usize) -> Result<Response, Status> {
+fn unpack(mut response: Response, codecs: &Codecs, max: usize) -> Result<Response, Status> {
     if response.compression() != Compression::None {
-        let unpacked = compress::decompress(response.compression(), response.body(), max);
+        let unpacked = codecs.decompress(response.compression(), response.body(), max);
         *response.body_mut() = unpacked.map_err(|error| {
             Status::new(
                 Code::ResponseMalformed,

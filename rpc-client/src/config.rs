@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_codec::Limits;
+use rpc_codec::{Codecs, Limits};
 use rpc_policy::Backoff;
 
 /// The settings of a channel.
@@ -11,6 +11,8 @@ use rpc_policy::Backoff;
 pub struct Config {
     /// What a peer may make us do, and how much may wait for it.
     pub limits: Limits,
+    /// How bodies are packed and unpacked. Default: all that the protocol has numbers for.
+    pub codecs: Codecs,
     /// How long a call may take that does not say so itself. Default: 1 s. `None` is for ever, and has to be asked for.
     pub timeout: Option<Duration>,
     /// Connections to one endpoint; all calls share them. A further one is made only when those that are there are
@@ -32,6 +34,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::client(),
+            codecs: Codecs::default(),
             timeout: Some(Duration::from_secs(1)),
             connections_per_endpoint: 2,
             backoff: Backoff::default(),

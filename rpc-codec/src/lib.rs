@@ -44,7 +44,7 @@
 //! * [`head`] – [`RequestHead`] and [`ResponseHead`]: the protobuf heads, read in place
 //! * [`ret`] – the one table between the wire's return codes and [`rpc_core::Code`]
 //! * [`numbers`] – how the wire numbers formats and compressions
-//! * [`compress`] – bodies made smaller, and back within a bound
+//! * [`compress`] – bodies made smaller, and back within a bound; [`Codecs`]: which number stands for which compression
 //! * [`limits`] – [`Limits`]: every bound that a peer could push against
 //! * [`error`] – [`ProtocolError`], which ends a connection, and [`HeadError`], which ends a call
 
@@ -59,7 +59,7 @@ pub mod ret;
 pub mod stream;
 pub mod write_queue;
 
-pub use compress::CompressError;
+pub use compress::{Codec, Codecs, CompressError};
 pub use error::{HeadError, ProtocolError};
 pub use frame::{Decoded, FrameHeader, FrameKind};
 pub use head::{RequestHead, ResponseHead};

@@ -11,6 +11,12 @@ const RAW: u32 = 4;
 
 const PLAIN: u32 = 0;
 const GZIP: u32 = 1;
+// 2 is two compressions, see `compress::Snappy`, so it has no name.
+const ZLIB: u32 = 3;
+const SNAPPY_STREAM: u32 = 4;
+const SNAPPY_BLOCK: u32 = 5;
+const LZ4_FRAME: u32 = 6;
+const LZ4_BLOCK: u32 = 7;
 
 /// The format that a head's `content_type` names.
 pub fn format(content_type: u32) -> Format {
@@ -37,6 +43,11 @@ pub fn compression(content_encoding: u32) -> Compression {
     match content_encoding {
         PLAIN => Compression::None,
         GZIP => Compression::Gzip,
+        ZLIB => Compression::Zlib,
+        SNAPPY_STREAM => Compression::SnappyStream,
+        SNAPPY_BLOCK => Compression::SnappyBlock,
+        LZ4_FRAME => Compression::Lz4Frame,
+        LZ4_BLOCK => Compression::Lz4Block,
         other => Compression::Other(other),
     }
 }
@@ -46,6 +57,11 @@ pub fn content_encoding(compression: Compression) -> u32 {
     match compression {
         Compression::None => PLAIN,
         Compression::Gzip => GZIP,
+        Compression::Zlib => ZLIB,
+        Compression::SnappyStream => SNAPPY_STREAM,
+        Compression::SnappyBlock => SNAPPY_BLOCK,
+        Compression::Lz4Frame => LZ4_FRAME,
+        Compression::Lz4Block => LZ4_BLOCK,
         Compression::Other(number) => number,
     }
 }

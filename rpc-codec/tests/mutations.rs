@@ -40,6 +40,33 @@ fn damaged_gzip_is_refused_or_is_what_another_reader_reads() {
 }
 
 #[test]
+fn damaged_zlib_is_refused_or_is_what_another_reader_reads() {
+    for_each_mutation("zlib", 20);
+}
+
+#[test]
+fn damaged_snappy_is_judged_as_a_naive_reader_does() {
+    for_each_mutation("snappy_block", 17);
+    for_each_mutation("snappy_stream", 17);
+}
+
+#[test]
+fn the_number_with_two_meanings_is_read_either_way() {
+    for_each_mutation("snappy", 10);
+}
+
+#[test]
+fn damaged_lz4_is_judged_as_a_naive_reader_does() {
+    for_each_mutation("lz4_block", 19);
+    for_each_mutation("lz4_frame", 27);
+}
+
+#[test]
+fn whatever_is_packed_comes_out_as_it_went_in() {
+    for_each_mutation("compress", 8);
+}
+
+#[test]
 fn a_server_answers_what_is_asked_whatever_arrives() {
     for_each_mutation("server_connection", 20);
 }

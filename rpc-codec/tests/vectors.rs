@@ -1,11 +1,14 @@
-//! Golden frames: bytes that every implementation of the protocol agrees about.
+//! Golden frames: bytes that every implementation of the protocol agrees about. And bodies that others packed.
 
 #[path = "support/hex.rs"]
 mod hex;
 
+use std::fs;
+use std::path::Path;
+
 use bytes::{Bytes, BytesMut};
 use rpc_codec::frame::{self, Decoded, FrameHeader, FrameKind, HEADER_BYTES};
-use rpc_codec::{Limits, RequestHead, ResponseHead, compress, numbers};
+use rpc_codec::{Codecs, Limits, RequestHead, ResponseHead, numbers};
 use rpc_core::{Compression, Metadata};
 use serde_json::Value;
 
@@ -236,25 +239,58 @@ fn every_invalid_frame_is_met_as_it_should_be() {
 
 #[test]
 fn bodies_that_others_packed_are_unpacked() {
-    let (mut unpacked, mut unsupported) = (0, 0);
-    for vector in vectors()["compressed_bodies"].as_array().expect("bodies") {
+    let vectors = vectors();
+    let bodies = vectors["compressed_bodies"].as_array().expect("bodies");
+    for vector in bodies {
         let compression = numbers::compression(number(&vector["content_encoding"]));
-        let result = compress::decompress(compression, &bytes(&vector["hex"]), 1024);
-        if compress::is_supported(compression) {
-            assert_eq!(
-                result.unwrap(),
-                bytes(&vector["decoded_hex"]),
-                "{}",
-                name(vector)
-            );
-            unpacked += 1;
-        } else {
-            assert!(result.is_err(), "{}", name(vector));
-            unsupported += 1;
+        let unpacked = Codecs::default().decompress(compression, &bytes(&vector["hex"]), 1024);
+        assert_eq!(
+            unpacked,
+            Ok(bytes(&vector["decoded_hex"])),
+            "{}",
+            name(vector)
+        );
+    }
+    assert_eq!(bodies.len(), 9);
+}
+
+#[test]
+fn what_each_library_made_of_a_body_is_that_body() {
+    let folders = [
+        ("zlib", Compression::Zlib),
+        ("snappy_block", Compression::SnappyBlock),
+        ("snappy_stream", Compression::SnappyStream),
+        ("lz4_frame", Compression::Lz4Frame),
+        ("lz4_block", Compression::Lz4Block),
+    ];
+    let (mut texts, mut noises, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
+    for (folder, compression) in folders {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+        for entry in fs::read_dir(corpus.join(folder)).expect("the corpus is there") {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_string_lossy();
+            let bodies = match file.split('_').next() {
+                Some("text") => &mut texts,
+                Some("noise") => &mut noises,
+                Some("zeros") => &mut zeros,
+                _ => continue,
+            };
+            let packed = fs::read(&path).unwrap().into();
+            let unpacked = Codecs::default().decompress(compression, &packed, 100_000);
+            bodies.push(unpacked.unwrap_or_else(|error| panic!("{folder}/{file}: {error}")));
         }
     }
-    println!("{unpacked} unpacked, {unsupported} in other compressions");
-    assert_eq!((unpacked, unsupported), (2, 7));
+    let found = (texts.len(), noises.len(), zeros.len());
+    println!("texts, noises, zeros: {found:?}");
+    assert_eq!(found, (13, 8, 4));
+    assert!(texts.iter().all(|text| *text == texts[0]));
+    assert!(texts[0].starts_with(b"item 0: weight 0 g") && texts[0].ends_with(b".\n"));
+    assert!(
+        noises
+            .iter()
+            .all(|noise| *noise == noises[0] && noise.len() == 300)
+    );
+    assert!(zeros.iter().all(|zeros| *zeros == vec![0; 100_000]));
 }
 
 #[test]
@@ -265,6 +301,6 @@ fn a_packed_body_in_a_frame_is_unpacked() {
         .find(|frame| frame["decoded"]["request"]["content_encoding"] == 1)
         .expect("one frame has a packed body");
     let body = bytes(&frame["decoded"]["body_hex"]);
-    let unpacked = compress::decompress(Compression::Gzip, &body, 7);
+    let unpacked = Codecs::default().decompress(Compression::Gzip, &body, 7);
     assert_eq!(unpacked.unwrap(), &b"\x0a\x05hello"[..]);
 }

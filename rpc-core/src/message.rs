@@ -30,9 +30,20 @@ pub enum Compression {
     /// Not at all.
     #[default]
     None,
-    /// gzip, RFC 1952.
+    /// gzip, RFC 1952. The one that every peer understands.
     Gzip,
-    /// Any other number a peer may name.
+    /// zlib, RFC 1950.
+    Zlib,
+    /// snappy in its framing format, with checksums. Only peers in Go understand it.
+    SnappyStream,
+    /// One block of snappy. Whoever wants snappy mostly wants this: peers in Go and C++ understand it.
+    SnappyBlock,
+    /// lz4 in its frame format.
+    Lz4Frame,
+    /// One block of lz4, whose length is not told. Only newer peers in Go understand it.
+    Lz4Block,
+    /// Any other number a peer may name, and those of codecs of one's own. 2 is an old snappy that means different things
+    /// to different peers.
     Other(u32),
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use rpc_codec::Limits;
+use rpc_codec::{Codecs, Limits};
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
 use rpc_net::{Listener, Post, Sharing};
@@ -151,6 +151,14 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         self
     }
 
+    /// How bodies are packed and unpacked. Default: all that the protocol has numbers for, from 1024 bytes on.
+    ///
+    /// A response is packed as its request was, if that makes it smaller.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.config.codecs = codecs;
+        self
+    }
+
     /// How long the server takes at most from being told to end until the end. Default: 10 s.
     pub fn drain(mut self, grace: Duration) -> Self {
         self.config.grace = grace;
@@ -246,8 +254,8 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
     fn into_shared(self) -> Result<Arc<Shared>, ServeError> {
         self.config.check()?;
         self.router.check()?;
-        self.router
-            .set_unpacked_max(self.config.limits.decompressed_bytes_max);
+        let Config { codecs, limits, .. } = &self.config;
+        self.router.bodies().bind(codecs.clone(), limits);
         let workers = self.config.workers;
         let default_pool = self.pool.unwrap_or_else(|| {
             Pool::builder("worker")

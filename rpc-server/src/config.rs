@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use rpc_codec::Limits;
+use rpc_codec::{Codecs, Limits};
 
 use crate::ServeError;
 use crate::pool;
@@ -15,6 +15,8 @@ use crate::pool;
 pub struct Config {
     /// What a peer may make us do.
     pub limits: Limits,
+    /// How bodies are packed and unpacked. Default: all that the protocol has numbers for.
+    pub codecs: Codecs,
     /// How many event loops serve connections. Default: half the cores, at least 1, at most 16.
     pub reactors: usize,
     /// How long an event loop that has nothing to do looks again without sleeping. Default: zero, it sleeps at once. See
@@ -46,6 +48,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            codecs: Codecs::default(),
             reactors: thread::available_parallelism()
                 .map_or(1, |cores| (cores.get() / 2).clamp(1, 16)),
             busy_poll: Duration::ZERO,

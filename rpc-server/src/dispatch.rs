@@ -10,15 +10,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rpc_codec::compress;
-use rpc_core::{
-    Cause, Code, Compression, Deadline, Filter, Request, Response, Service, Status, Work,
-};
+use rpc_core::{Cause, Code, Deadline, Filter, Request, Service, Status, Work};
 
-use crate::attempt::{Attempt, Outcome, contained};
+use crate::attempt::{Outcome, contained};
+use crate::bodies::{Bodies, behind};
 use crate::in_place::{InPlace, in_place};
 use crate::on_pool::{Counter, on_pool};
-use crate::router::UnpackedMax;
 
 /// A mounted service, its type erased.
 pub(crate) trait Hosted: fmt::Debug + Send + Sync {
@@ -32,14 +29,13 @@ pub(crate) trait Hosted: fmt::Debug + Send + Sync {
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>>;
 }
 
-/// A service behind its filters; the request is unpacked between the two, so a filter may refuse it before that work
-/// is done.
+/// A service behind its filters.
 pub(crate) fn hosted<F: Filter, S: Service + 'static>(
     filter: F,
     service: S,
-    max: UnpackedMax,
+    bodies: Bodies,
 ) -> Arc<dyn Hosted> {
-    let service = Arc::new(filter.around(Unpacked { service, max }));
+    let service = Arc::new(behind(filter, service, bodies));
     Arc::new(Host { service })
 }
 
@@ -57,64 +53,13 @@ impl<S: Service + 'static> Hosted for Host<S> {
     }
 
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
-        let compression = request.compression();
-        Box::pin(async move {
-            let outcome = contained(&*self.service, request).await;
-            outcome.map(|response| pack(response, compression))
-        })
+        Box::pin(contained(&*self.service, request))
     }
 }
 
 impl<S> fmt::Debug for Host<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Host")
-    }
-}
-
-/// Responses below this size are not worth packing.
-const PACK_MIN: usize = 1024;
-
-/// Packs a response as its request was packed.
-pub(crate) fn pack(mut response: Response, compression: Compression) -> Response {
-    let is_packed = response.compression() != Compression::None;
-    if compression == Compression::None || is_packed || response.body().len() < PACK_MIN {
-        return response;
-    }
-    if let Ok(Some(packed)) = compress::compress(compression, response.body()) {
-        *response.body_mut() = packed;
-        response.set_compression(compression);
-    }
-    response
-}
-
-/// Unpacks requests before they reach the service.
-struct Unpacked<S> {
-    service: S,
-    max: UnpackedMax,
-}
-
-impl<S: Service> Service for Unpacked<S> {
-    fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send {
-        let unpacked = if request.compression() == Compression::None {
-            Ok(request)
-        } else {
-            self.unpack(request)
-        };
-        Attempt::from(unpacked.map(|request| self.service.call(request)))
-    }
-}
-
-impl<S> Unpacked<S> {
-    fn unpack(&self, mut request: Request) -> Result<Request, Status> {
-        let unpacked = compress::decompress(request.compression(), request.body(), self.max.get());
-        *request.body_mut() = unpacked.map_err(|error| {
-            Status::new(
-                Code::Malformed,
-                format!("the body of the request cannot be unpacked: {error}"),
-            )
-        })?;
-        request.set_compression(Compression::None);
-        Ok(request)
     }
 }
 

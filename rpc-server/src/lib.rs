@@ -18,6 +18,7 @@
 //! * [`driver`] – the answering end of one event loop: what is told to it
 //! * `desk` – where its requests are served: admission, deadlines and answers
 //! * `dispatch` – from a request to a running handler; `in_place`, `on_pool` – on the loop, on a pool
+//! * `bodies` – requests unpacked behind the filters, responses packed before them
 //! * `attempt` – futures that contain what handlers do
 //! * `place` – methods that find their own place, on the pool or on the loop
 //! * `preempted` – time that the system has taken from a thread
@@ -29,6 +30,7 @@
 //! * [`error`] – [`ServeError`]: what keeps a server from serving
 
 mod attempt;
+mod bodies;
 pub mod builder;
 mod calls;
 pub mod config;

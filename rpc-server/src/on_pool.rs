@@ -14,7 +14,7 @@ use rpc_net::Post;
 
 use crate::attempt::{Outcome, contained};
 use crate::calls::CallKey;
-use crate::dispatch::{pack, timed_out};
+use crate::dispatch::timed_out;
 use crate::driver::Mail;
 use crate::place::{Settling, measured};
 
@@ -66,11 +66,7 @@ pub(crate) fn on_pool<S: Service + 'static>(service: Arc<S>, counter: Counter) -
     Arc::new(OnPool {
         service,
         counter,
-        begin: |service: Arc<S>, request: Request| async move {
-            let compression = request.compression();
-            let outcome = contained(&*service, request).await;
-            outcome.map(|response| pack(response, compression))
-        },
+        begin: |service: Arc<S>, request: Request| async move { contained(&*service, request).await },
     })
 }
 

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::Limits;
 use rpc_core::filter::Open;
 use rpc_core::mount::{Dispatch, Options};
 use rpc_core::{
@@ -18,6 +16,7 @@ use rpc_core::{
 use rpc_net::Post;
 
 use crate::ServeError;
+use crate::bodies::Bodies;
 use crate::dispatch::{Hosted, hosted, timed_out};
 use crate::driver::Mail;
 use crate::in_place::InPlace;
@@ -32,8 +31,7 @@ pub struct Router {
     routes: HashMap<&'static [u8], Route, foldhash::fast::RandomState>,
     /// By their place in the order in which they were mounted.
     services: Vec<Arc<dyn Hosted>>,
-    /// What bodies may grow to when they are unpacked. Known when the server is bound, after services are mounted.
-    unpacked_max: UnpackedMax,
+    bodies: Bodies,
     mistake: Option<Mistake>,
 }
 
@@ -58,24 +56,6 @@ impl Route {
             Some(settling) => settling.is_on_loop(),
             None => matches!(self.dispatch, Dispatch::Inline),
         }
-    }
-}
-
-/// What bodies may grow to when they are unpacked: one number for all services of a router.
-#[derive(Debug, Clone)]
-pub(crate) struct UnpackedMax(Arc<AtomicUsize>);
-
-impl Default for UnpackedMax {
-    fn default() -> Self {
-        Self(Arc::new(AtomicUsize::new(
-            Limits::default().decompressed_bytes_max,
-        )))
-    }
-}
-
-impl UnpackedMax {
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -107,7 +87,7 @@ impl Router {
         mount: Mount<S>,
     ) -> Self {
         let (service, options) = mount.into_parts();
-        let service = hosted(filter, service, self.unpacked_max.clone());
+        let service = hosted(filter, service, self.bodies.clone());
         self.add(&options, &service);
         self.services.push(service);
         self
@@ -163,8 +143,9 @@ impl Router {
         (ways.collect(), in_place.collect())
     }
 
-    pub(crate) fn set_unpacked_max(&self, bytes: usize) {
-        self.unpacked_max.0.store(bytes, Ordering::Relaxed);
+    /// How bodies are packed and unpacked from now on.
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     fn route(&self, path: &[u8]) -> Option<&Route> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::{Limits, compress, ret};
+use rpc_codec::{Codecs, Limits, ret};
 use rpc_core::message::Exchange;
 use rpc_core::time::Sleep;
 use rpc_core::{
@@ -93,7 +93,7 @@ impl Loopback {
         let packed_as = response.compression();
         if packed_as != Compression::None {
             let max = self.limits.decompressed_bytes_max;
-            let unpacked = compress::decompress(packed_as, response.body(), max);
+            let unpacked = Codecs::default().decompress(packed_as, response.body(), max);
             *response.body_mut() = unpacked
                 .map_err(|error| Status::new(Code::ResponseMalformed, error.to_string()))?;
             response.set_compression(Compression::None);

@@ -283,11 +283,13 @@ fn unknown_compression(address: &SocketAddr) {
         malformed(*address, &request);
     }
     // Known, and not what the body is.
-    let request = Request {
-        content_encoding: 1,
-        ..Request::echo(3, b"payload", 0)
-    };
-    malformed(*address, &request);
+    for content_encoding in 1..=7 {
+        let request = Request {
+            content_encoding,
+            ..Request::echo(3, b"payload", 0)
+        };
+        malformed(*address, &request);
+    }
     let request = Request {
         body: Bytes::from_static(b"\xff\xff\xff"),
         ..Request::echo(3, b"", 0)

@@ -8,9 +8,10 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use tern::codec::compress::Snappy;
 use tern::{
-    Bytes, Call, Cause, Channel, Clock, Code, Compression, Context, Deadline, Fixed, Idempotency,
-    Limits, MethodDescriptor, Origin, Status, park,
+    Bytes, Call, Cause, Channel, ChannelBuilder, Clock, Code, Codecs, Compression, Context,
+    Deadline, Fixed, Idempotency, Limits, MethodDescriptor, Origin, Status, park,
 };
 
 use super::pattern;
@@ -28,7 +29,7 @@ pub struct Peers {
 }
 
 /// All of them.
-pub const CHECKS: [Check<Peers>; 25] = [
+pub const CHECKS: [Check<Peers>; 30] = [
     check("empty", |peers| echo_of(*peers, 0)),
     check("small", |peers| echo_of(*peers, 32)),
     check("1 MiB", |peers| echo_of(*peers, 1 << 20)),
@@ -46,9 +47,20 @@ pub const CHECKS: [Check<Peers>; 25] = [
     check("metadata both ways", metadata),
     check("metadata of 60,000 bytes", long_metadata),
     check("metadata that Go cannot answer", too_long_metadata),
-    check("gzip, 64 KiB", |peers| gzip(*peers, 64 << 10)),
-    check("gzip, 10 bytes", |peers| gzip(*peers, 10)),
-    check("gzip, empty", |peers| gzip(*peers, 0)),
+    check("gzip, 64 KiB", |peers| packed(*peers, GZIP, 64 << 10)),
+    check("gzip, 10 bytes", |peers| packed(*peers, GZIP, 10)),
+    check("gzip, empty", |peers| packed(*peers, GZIP, 0)),
+    check("zlib", |peers| packed(*peers, Compression::Zlib, 1 << 20)),
+    check("snappy stream", |peers| {
+        packed(*peers, Compression::SnappyStream, 1 << 20);
+    }),
+    check("snappy block", |peers| {
+        packed(*peers, Compression::SnappyBlock, 1 << 20);
+    }),
+    check("snappy under number 2, a stream", |peers| {
+        packed(*peers, SNAPPY, 1 << 20);
+    }),
+    check("snappy under number 2, a block: ret 1", snappy_as_block),
     check("an attachment", attachment),
     check("1000 calls at once", concurrent),
     check("one-way, then a call", one_way),
@@ -59,6 +71,11 @@ pub const CHECKS: [Check<Peers>; 25] = [
 const fn check(name: &'static str, run: fn(&Peers)) -> Check<Peers> {
     Check { name, run }
 }
+
+const GZIP: Compression = Compression::Gzip;
+
+/// The number that means a stream to Go and a block to others.
+const SNAPPY: Compression = Compression::Other(2);
 
 /// Of calls that do not say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,18 +96,29 @@ const NO_SERVICE: MethodDescriptor = MethodDescriptor {
     ..NO_METHOD
 };
 
-fn channel_with(address: SocketAddr, limits: Limits) -> Channel {
+fn builder(address: SocketAddr) -> ChannelBuilder {
     Channel::builder("tern.interop.v1.Interop")
         .resolve(Fixed::new([address]))
         .caller("trpc.interop.tern.Client")
         .timeout(TIMEOUT)
-        .limits(limits)
-        .build()
-        .expect("an address and a thread")
+}
+
+fn built(builder: ChannelBuilder) -> Channel {
+    builder.build().expect("an address and a thread")
+}
+
+fn channel_with(address: SocketAddr, limits: Limits) -> Channel {
+    built(builder(address).limits(limits))
 }
 
 fn channel(address: SocketAddr) -> Channel {
     channel_with(address, Limits::client())
+}
+
+/// Packs whatever the size, and number 2 as this says.
+fn client_with(address: SocketAddr, snappy: Snappy) -> InteropClient<Channel> {
+    let codecs = Codecs::default().with(2, snappy).with_bytes_min(0);
+    InteropClient::new(built(builder(address).codecs(codecs)))
 }
 
 fn client(address: SocketAddr) -> InteropClient<Channel> {
@@ -294,15 +322,25 @@ fn too_long_metadata(peers: &Peers) {
     expect_alive(&client);
 }
 
-fn gzip(peers: Peers, length: usize) {
+fn packed(peers: Peers, compression: Compression, length: usize) {
     let server = peers.go.server(peers.transport, &[]);
-    let client = client(server.address());
+    let client = client_with(server.address(), Snappy::sent_as_stream());
     for payload in [b"compressible ".repeat(length), pattern(length, 7)] {
         let payload = &payload[..length];
         let call = client.unary(echo(payload, 0));
-        let reply = call.compress(Compression::Gzip).wait();
+        let reply = call.compress(compression).wait();
         expect_echo(&reply.expect("an answer"), payload);
     }
+}
+
+/// Go answers that it cannot read it.
+fn snappy_as_block(peers: &Peers) {
+    let server = peers.go.server(peers.transport, &[]);
+    let client = client_with(server.address(), Snappy::sent_as_block());
+    let call = client.unary(echo(&b"compressible ".repeat(1_000), 0));
+    let outcome = call.compress(SNAPPY).wait();
+    expect_status(outcome, Code::Malformed, Origin::Remote);
+    expect_alive(&client);
 }
 
 /// Go's stub does not look at it; the message beside it is whole.

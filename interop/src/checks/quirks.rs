@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rpc_codec::frame::HEADER_BYTES;
-use rpc_codec::{FrameHeader, FrameKind, RequestHead, ResponseHead};
+use rpc_codec::{Codecs, FrameHeader, FrameKind, RequestHead, ResponseHead};
 use tern::{Compression, Metadata};
 
 use super::calls::Peers;
@@ -76,7 +76,7 @@ fn gzip(peers: &Peers) {
     assert!(request.body.is_empty());
     let response = wire.call(&request);
     assert_eq!(response.content_encoding, 1);
-    let plain = rpc_codec::compress::decompress(Compression::Gzip, &response.body, 1 << 20);
+    let plain = Codecs::default().decompress(Compression::Gzip, &response.body, 1 << 20);
     let plain = plain.expect("gzip");
     assert!(plain.len() < response.body.len(), "{plain:?}");
 }

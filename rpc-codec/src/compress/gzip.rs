@@ -16,27 +16,19 @@
 //!
 //! One such member follows another without anything between or after them. We write one, and read any number.
 //!
-//! The state of either direction is tens to hundreds of kilobytes, so a thread makes it once and resets it for each
-//! body. The library cannot reset a decoder so that it expects another gzip header, but it can reset one of bare
-//! deflate, which is why headers and trailers are read here.
-
-use std::cell::RefCell;
+//! The library cannot reset a decoder so that it expects another gzip header, but it can reset one of bare deflate,
+//! which is why headers and trailers are read here.
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::Crc;
 
-use super::CompressError;
-
-/// For messages of a kilobyte nearly as small as the usual 6; 1 would be faster and clearly larger.
-const LEVEL: u32 = 2;
+use super::deflate::{Wrapping, deflate, inflate};
+use super::{Codec, CompressError};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const DEFLATE: u8 = 8;
 const HEADER: [u8; 10] = [MAGIC[0], MAGIC[1], DEFLATE, 0, 0, 0, 0, 0, 0, 255];
 const TRAILER_BYTES: usize = 8;
-
-/// The least by which the room for what comes out grows.
-const ROOM_BYTES: usize = 1024;
 
 const HEAD_CHECKSUM: u8 = 2;
 const EXTRA: u8 = 4;
@@ -44,52 +36,40 @@ const NAME: u8 = 8;
 const COMMENT: u8 = 16;
 const RESERVED: u8 = 0xe0;
 
-thread_local! {
-    static DEFLATER: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
-    static INFLATER: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+/// gzip, RFC 1952: `content_encoding` 1, which every peer understands.
+///
+/// One member without a name or a time is written, as readers in C++ and Java need not look for a second. Any number of
+/// them is read, as tRPC-Go does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gzip;
+
+impl Codec for Gzip {
+    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
+        Ok(member(body))
+    }
+
+    fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
+        let mut unpacked = Vec::with_capacity(first_guess(packed).min(bytes_max));
+        let mut rest = packed;
+        while !rest.is_empty() {
+            rest = after_member(rest, &mut unpacked, bytes_max)?;
+        }
+        Ok(unpacked.into())
+    }
 }
 
-/// Packs a body into one member, or says that it would not become smaller.
-pub(super) fn compress(body: &[u8]) -> Option<Bytes> {
+/// A body as one member, or that it would not become smaller.
+fn member(body: &[u8]) -> Option<Bytes> {
     if body.len() <= HEADER.len() + TRAILER_BYTES {
         return None;
     }
     // No room for more than the body has: what does not fit is of no use.
     let mut packed = Vec::with_capacity(body.len());
     packed.extend_from_slice(&HEADER);
-    DEFLATER.with_borrow_mut(|deflater| {
-        deflater.reset();
-        deflate(deflater, body, &mut packed)
-    })?;
+    deflate(Wrapping::Bare, body, &mut packed)?;
     packed.extend_from_slice(&trailer_of(body));
     packed.shrink_to_fit();
     (packed.len() < body.len()).then(|| packed.into())
-}
-
-fn deflate(deflater: &mut Compress, body: &[u8], packed: &mut Vec<u8>) -> Option<()> {
-    loop {
-        let consumed = usize::try_from(deflater.total_in()).ok()?;
-        let written = packed.len();
-        let status = deflater.compress_vec(body.get(consumed..)?, packed, FlushCompress::Finish);
-        match status.ok()? {
-            Status::StreamEnd => return Some(()),
-            // It stops short when the room is used up.
-            Status::Ok | Status::BufError if packed.len() == written => return None,
-            Status::Ok | Status::BufError => {}
-        }
-    }
-}
-
-/// Unpacks one member after the other; at most `bytes_max` bytes come out.
-pub(super) fn decompress(packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
-    let mut unpacked = Vec::with_capacity(first_guess(packed).min(bytes_max));
-    let mut rest = packed;
-    INFLATER.with_borrow_mut(|inflater| {
-        while !rest.is_empty() {
-            rest = member(inflater, rest, &mut unpacked, bytes_max)?;
-        }
-        Ok(unpacked.into())
-    })
 }
 
 /// How much will come out, as the last four bytes say, if that is believable: so that an honest body is allocated once
@@ -103,16 +83,14 @@ fn first_guess(packed: &[u8]) -> usize {
 }
 
 /// Unpacks one member and returns what follows it.
-fn member<'a>(
-    inflater: &mut Decompress,
+fn after_member<'a>(
     packed: &'a [u8],
     unpacked: &mut Vec<u8>,
     bytes_max: usize,
 ) -> Result<&'a [u8], CompressError> {
     let deflated = after_header(packed).ok_or(CompressError::Corrupt)?;
     let begin = unpacked.len();
-    inflater.reset(false);
-    let after = inflate(inflater, deflated, unpacked, bytes_max)?;
+    let after = inflate(Wrapping::Bare, deflated, unpacked, bytes_max)?;
     let (trailer, rest) = after
         .split_first_chunk::<TRAILER_BYTES>()
         .ok_or(CompressError::Corrupt)?;
@@ -147,50 +125,6 @@ fn after_header(packed: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// Unpacks bare deflate to its end and returns what follows it.
-fn inflate<'a>(
-    inflater: &mut Decompress,
-    deflated: &'a [u8],
-    unpacked: &mut Vec<u8>,
-    bytes_max: usize,
-) -> Result<&'a [u8], CompressError> {
-    let allowed = bytes_max.saturating_sub(unpacked.len()) as u64;
-    let mut rest = deflated;
-    loop {
-        let before = (inflater.total_in(), inflater.total_out());
-        let result = if unpacked.len() < bytes_max {
-            make_room(unpacked, bytes_max);
-            inflater.decompress_vec(rest, unpacked, FlushDecompress::Finish)
-        } else {
-            // All that is allowed is there; a byte of room elsewhere tells whether that was all.
-            inflater.decompress(rest, &mut [0], FlushDecompress::Finish)
-        };
-        let status = result.map_err(|_| CompressError::Corrupt)?;
-        if inflater.total_out() > allowed {
-            return Err(CompressError::TooLarge { max: bytes_max });
-        }
-        rest = usize::try_from(inflater.total_in())
-            .ok()
-            .and_then(|taken| deflated.get(taken..))
-            .ok_or(CompressError::Corrupt)?;
-        let stuck = before == (inflater.total_in(), inflater.total_out());
-        match status {
-            Status::StreamEnd => return Ok(rest),
-            // There was room, so it was the input that ended too early.
-            Status::Ok | Status::BufError if stuck => return Err(CompressError::Corrupt),
-            Status::Ok | Status::BufError => {}
-        }
-    }
-}
-
-/// Makes room for at least one more byte and for no more than `bytes_max` in all.
-fn make_room(unpacked: &mut Vec<u8>, bytes_max: usize) {
-    if unpacked.len() == unpacked.capacity() {
-        let more = unpacked.len().max(ROOM_BYTES);
-        unpacked.reserve_exact(more.min(bytes_max.saturating_sub(unpacked.len())));
-    }
-}
-
 /// The last eight bytes of a member.
 fn trailer_of(body: &[u8]) -> [u8; TRAILER_BYTES] {
     let [c0, c1, c2, c3] = checksum(body).to_le_bytes();
@@ -206,6 +140,8 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+
     use super::*;
 
     const MAX: usize = 1 << 20;
@@ -229,6 +165,10 @@ mod tests {
         member
     }
 
+    fn decompress(packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
+        Gzip.decompress(packed, bytes_max)
+    }
+
     fn noise(length: usize) -> Vec<u8> {
         let mut state = 1_u64;
         let bytes = std::iter::repeat_with(|| {
@@ -241,16 +181,16 @@ mod tests {
     #[test]
     fn one_member_without_a_name_or_a_time() {
         let body = "over and over ".repeat(10);
-        let packed = compress(body.as_bytes()).unwrap();
+        let packed = member(body.as_bytes()).unwrap();
         assert_eq!(packed[..10], HEADER);
         assert_eq!(decompress(&packed, MAX).unwrap(), body);
     }
 
     #[test]
     fn what_does_not_shrink_is_not_packed() {
-        assert_eq!(compress(b""), None);
-        assert_eq!(compress(b"too short to gain anything"), None);
-        assert_eq!(compress(&noise(5000)), None);
+        assert_eq!(member(b""), None);
+        assert_eq!(member(b"too short to gain anything"), None);
+        assert_eq!(member(&noise(5000)), None);
     }
 
     #[test]
@@ -274,25 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_allocated_than_is_allowed() {
-        let bomb = packed(&vec![0; 100_000]);
-        let mut unpacked = Vec::new();
-        INFLATER.with_borrow_mut(|inflater| {
-            inflater.reset(false);
-            let deflated = after_header(&bomb).unwrap();
-            inflate(inflater, deflated, &mut unpacked, 99_999).unwrap_err();
-        });
-        assert!(unpacked.capacity() <= 99_999);
-    }
-
-    #[test]
     fn a_body_that_names_its_length_is_allocated_once() {
         let body = noise(3000);
         let packed = packed(&body);
         let first = first_guess(&packed);
         assert_eq!(first, body.len());
         let mut unpacked = Vec::with_capacity(first);
-        INFLATER.with_borrow_mut(|inflater| member(inflater, &packed, &mut unpacked, MAX).unwrap());
+        after_member(&packed, &mut unpacked, MAX).unwrap();
         assert_eq!((unpacked.len(), unpacked.capacity()), (3000, 3000));
     }
 

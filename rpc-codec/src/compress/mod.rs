@@ -1,60 +1,43 @@
 //! Bodies made smaller, and back within a bound.
 //!
 //! A peer's hundred bytes can be a gigabyte once they are unpacked, so the bound is inside the unpacking: no more is
-//! allocated than arrives, and never more than the bound. Heads and attachments are not compressed. A body of no bytes
-//! is the empty message whatever its compression, and is never compressed here, because not every peer can unpack it.
+//! allocated than the bound, and nothing because of a number that was not compared with it. Where a format cannot grow
+//! by more than some factor, a number that would need more is refused, too. Heads and attachments are not compressed.
 //!
-//! One file for each algorithm; each has `compress` and `decompress` with the signatures below.
+//! The states that cost most, of deflate and the tables of snappy and lz4, are kept from one body to the next by each
+//! thread that packs or unpacks.
+//!
+//! # Layout
+//!
+//! * `codecs` – [`Codecs`]: which number stands for what
+//! * `codec` – [`Codec`]: what a compression is
+//! * `gzip`, `zlib`, and `deflate` below both
+//! * `snappy`, `snappy_stream` – blocks, and blocks in a row with checksums
+//! * `lz4`, `lz4_frame` – likewise
+//! * `checksum` – those of snappy and lz4
 
+mod checksum;
+mod codec;
+mod codecs;
+mod deflate;
 mod gzip;
+mod lz4;
+mod lz4_frame;
+mod snappy;
+mod snappy_stream;
+mod zlib;
 
 use std::error::Error;
 use std::fmt;
 
-use bytes::Bytes;
-use rpc_core::Compression;
-
-use crate::numbers;
-
-/// Unpacks a body to at most `bytes_max` bytes. A plain body passes as it is: its frame has bounded it.
-///
-/// # Errors
-///
-/// When the compression is not known here, the body is not what it says, or there would be more.
-pub fn decompress(
-    compression: Compression,
-    body: &Bytes,
-    bytes_max: usize,
-) -> Result<Bytes, CompressError> {
-    match compression {
-        _ if body.is_empty() => Ok(Bytes::new()),
-        Compression::None => Ok(body.clone()),
-        Compression::Gzip => gzip::decompress(body, bytes_max),
-        Compression::Other(_) => Err(CompressError::Unsupported(numbers::content_encoding(
-            compression,
-        ))),
-    }
-}
-
-/// Packs a body. `None` says that it would not become smaller: send it as it is, and say so.
-///
-/// # Errors
-///
-/// When the compression is not known here.
-pub fn compress(compression: Compression, body: &Bytes) -> Result<Option<Bytes>, CompressError> {
-    match compression {
-        Compression::None => Ok(None),
-        Compression::Gzip => Ok(gzip::compress(body)),
-        Compression::Other(_) => Err(CompressError::Unsupported(numbers::content_encoding(
-            compression,
-        ))),
-    }
-}
-
-/// Whether bodies can be packed and unpacked so.
-pub fn is_supported(compression: Compression) -> bool {
-    matches!(compression, Compression::None | Compression::Gzip)
-}
+pub use codec::Codec;
+pub use codecs::Codecs;
+pub use gzip::Gzip;
+pub use lz4::Lz4Block;
+pub use lz4_frame::Lz4Frame;
+pub use snappy::{Snappy, SnappyBlock};
+pub use snappy_stream::SnappyStream;
+pub use zlib::Zlib;
 
 /// Why a body cannot be packed or unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +52,8 @@ pub enum CompressError {
     },
     /// The bytes are not a whole and unbroken piece of what they should be.
     Corrupt,
+    /// Nothing is packed so, because peers disagree about what it would mean.
+    Ambiguous,
 }
 
 impl fmt::Display for CompressError {
@@ -82,37 +67,12 @@ impl fmt::Display for CompressError {
                 "the body has more than the {max} bytes allowed once it is decompressed"
             ),
             Self::Corrupt => f.write_str("the compressed body is broken or incomplete"),
+            Self::Ambiguous => f.write_str(
+                "peers disagree about what this compression is: use another, or tell the codecs which of its formats \
+                 the peer reads",
+            ),
         }
     }
 }
 
 impl Error for CompressError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_bytes_are_the_empty_body_in_every_compression() {
-        for compression in [Compression::None, Compression::Gzip, Compression::Other(7)] {
-            assert_eq!(decompress(compression, &Bytes::new(), 0), Ok(Bytes::new()));
-        }
-    }
-
-    #[test]
-    fn a_plain_body_is_shared_and_not_copied() {
-        let body = Bytes::from_static(b"as it is");
-        let same = decompress(Compression::None, &body, 100).unwrap();
-        assert_eq!(same.as_ptr(), body.as_ptr());
-        assert_eq!(compress(Compression::None, &body), Ok(None));
-    }
-
-    #[test]
-    fn an_unknown_compression_is_refused() {
-        let body = Bytes::from_static(b"bytes");
-        let error = Err(CompressError::Unsupported(6));
-        assert_eq!(decompress(Compression::Other(6), &body, 100), error);
-        assert!(compress(Compression::Other(6), &body).is_err());
-        assert!(!is_supported(Compression::Other(6)));
-    }
-}

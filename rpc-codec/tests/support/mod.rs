@@ -6,6 +6,7 @@ mod random;
 mod reference;
 mod server_driver;
 pub(crate) mod targets;
+mod unpack;
 mod wire;
 
 #[allow(unused_imports, reason = "the fuzzers bring mutations of their own")]

@@ -4,22 +4,39 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
-use rpc_codec::{CompressError, Limits, compress};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use rpc_codec::{Codecs, CompressError, Limits};
 use rpc_core::Compression;
 
 use super::random::Random;
-use super::{client_driver, oracle, reference, server_driver};
+use super::{client_driver, oracle, reference, server_driver, unpack};
 
 /// A target by its name, which is that of its corpus and of its fuzzer, too.
 pub(crate) type Target = (&'static str, fn(&[u8]) -> Result<bool, String>);
 
 /// All of them.
-pub(crate) const ALL: [Target; 6] = [
+pub(crate) const ALL: [Target; 13] = [
     ("frame_decoder", frame_decoder),
     ("request_head", oracle::compare_request),
     ("response_head", oracle::compare_response),
     ("gzip", gzip),
+    ("zlib", zlib),
+    ("snappy", |bytes| {
+        compare(Compression::Other(2), bytes, unpack::snappy)
+    }),
+    ("snappy_stream", |bytes| {
+        compare(Compression::SnappyStream, bytes, unpack::snappy_stream)
+    }),
+    ("snappy_block", |bytes| {
+        compare(Compression::SnappyBlock, bytes, unpack::snappy_block)
+    }),
+    ("lz4_frame", |bytes| {
+        compare(Compression::Lz4Frame, bytes, unpack::lz4_frame)
+    }),
+    ("lz4_block", |bytes| {
+        compare(Compression::Lz4Block, bytes, unpack::lz4_block)
+    }),
+    ("compress", compress),
     ("server_connection", server_driver::run),
     ("client_connection", client_driver::run),
 ];
@@ -37,17 +54,29 @@ fn frame_decoder(bytes: &[u8]) -> Result<bool, String> {
     }
 }
 
-/// A packed body is refused, or is what another reader reads; never is it more than allowed.
+/// What a body may become.
+const UNPACKED_MAX: usize = 4096;
+
 fn gzip(bytes: &[u8]) -> Result<bool, String> {
-    let bytes_max = 4096;
-    let body = Bytes::copy_from_slice(bytes);
-    match compress::decompress(Compression::Gzip, &body, bytes_max) {
-        Ok(unpacked) if unpacked.len() > bytes_max => Err("more than is allowed".into()),
-        // The empty body is one in every compression, though not a gzip member.
+    agree(Compression::Gzip, bytes, MultiGzDecoder::new)
+}
+
+fn zlib(bytes: &[u8]) -> Result<bool, String> {
+    agree(Compression::Zlib, bytes, ZlibDecoder::new)
+}
+
+/// A packed body is refused, or is what another reader reads; never is it more than allowed.
+fn agree<'a, R: Read>(
+    compression: Compression,
+    bytes: &'a [u8],
+    reader: impl Fn(&'a [u8]) -> R,
+) -> Result<bool, String> {
+    match decompress(compression, bytes)? {
+        // The empty body is one in every compression, though not in any of their formats.
         Ok(unpacked) if bytes.is_empty() && unpacked.is_empty() => Ok(true),
         Ok(unpacked) => {
             let mut expected = Vec::new();
-            MultiGzDecoder::new(bytes)
+            reader(bytes)
                 .read_to_end(&mut expected)
                 .map_err(|error| format!("only the other reader says {error}"))?;
             if unpacked == expected {
@@ -56,7 +85,70 @@ fn gzip(bytes: &[u8]) -> Result<bool, String> {
                 Err("it reads something else".into())
             }
         }
-        Err(CompressError::TooLarge { .. } | CompressError::Corrupt) => Ok(false),
-        Err(error) => Err(error.to_string()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// A packed body is refused if the naive reader refuses it or if it is more than allowed, and else is what that one
+/// reads.
+fn compare(
+    compression: Compression,
+    bytes: &[u8],
+    naive: fn(&[u8]) -> Option<Vec<u8>>,
+) -> Result<bool, String> {
+    let expected = if bytes.is_empty() {
+        Some(Vec::new())
+    } else {
+        naive(bytes)
+    };
+    match (decompress(compression, bytes)?, expected) {
+        (Ok(unpacked), Some(expected)) if unpacked == expected => Ok(true),
+        (Err(CompressError::TooLarge { .. }), Some(expected)) if expected.len() > UNPACKED_MAX => {
+            Ok(false)
+        }
+        (Err(_), None) => Ok(false),
+        (read, expected) => Err(format!("{read:?} against {expected:?}")),
+    }
+}
+
+/// Whatever is packed is smaller, and comes out again as it went in. Accepted is what becomes smaller.
+fn compress(bytes: &[u8]) -> Result<bool, String> {
+    let mut random = Random::of(bytes);
+    let compression = *random.pick(&[
+        Compression::Gzip,
+        Compression::Zlib,
+        Compression::SnappyStream,
+        Compression::SnappyBlock,
+        Compression::Lz4Frame,
+        Compression::Lz4Block,
+    ]);
+    let times = if random.once_in(32) {
+        random.below(100)
+    } else {
+        1
+    };
+    let body = Bytes::from(bytes.repeat(times));
+    let codecs = Codecs::default().with_bytes_min(0);
+    let packed = codecs.compress(compression, &body);
+    let Some(packed) = packed.map_err(|error| error.to_string())? else {
+        return Ok(false);
+    };
+    let unpacked = codecs.decompress(compression, &packed, body.len());
+    if packed.len() >= body.len() || unpacked.as_ref() != Ok(&body) {
+        return Err(format!("{compression:?}: {packed:?} and {unpacked:?}"));
+    }
+    Ok(true)
+}
+
+/// Unpacks, and fails on what no input may lead to.
+fn decompress(
+    compression: Compression,
+    bytes: &[u8],
+) -> Result<Result<Bytes, CompressError>, String> {
+    let body = Bytes::copy_from_slice(bytes);
+    match Codecs::default().decompress(compression, &body, UNPACKED_MAX) {
+        Ok(unpacked) if unpacked.len() > UNPACKED_MAX => Err("more than is allowed".into()),
+        Err(error @ CompressError::Unsupported(_)) => Err(error.to_string()),
+        result => Ok(result),
     }
 }

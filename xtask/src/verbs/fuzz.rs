@@ -18,6 +18,13 @@ const TARGETS: &[(&str, u32)] = &[
     ("request_head", 200_000),
     ("response_head", 200_000),
     ("gzip", 100_000),
+    ("zlib", 100_000),
+    ("snappy", 100_000),
+    ("snappy_stream", 100_000),
+    ("snappy_block", 100_000),
+    ("lz4_frame", 100_000),
+    ("lz4_block", 100_000),
+    ("compress", 100_000),
     ("server_connection", 50_000),
     ("client_connection", 50_000),
 ];
