@@ -64,14 +64,17 @@ pub(crate) struct Counter {
 /// Serves `service` on a pool.
 pub(crate) fn on_pool<S: Service + 'static>(service: Arc<S>, counter: Counter) -> Arc<dyn Work> {
     Arc::new(OnPool {
-        service,
+        service: Arc::new(Own(service)),
         counter,
-        begin: |service: Arc<S>, request: Request| async move { contained(&*service, request).await },
+        begin: |service: Arc<Own<S>>, request| async move { contained(&*service.0, request).await },
     })
 }
 
+/// A service as one loop and its workers count its users; the one inside is shared by all loops.
+struct Own<S>(Arc<S>);
+
 struct OnPool<S, B> {
-    service: Arc<S>,
+    service: Arc<Own<S>>,
     counter: Counter,
     begin: B,
 }
@@ -79,7 +82,7 @@ struct OnPool<S, B> {
 impl<S, B, F> Work for OnPool<S, B>
 where
     S: Service + 'static,
-    B: Fn(Arc<S>, Request) -> F + Send + Sync + 'static,
+    B: Fn(Arc<Own<S>>, Request) -> F + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
     fn begin(self: Arc<Self>, request: Request, claim: Claim) {
