@@ -88,7 +88,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         self
     }
 
-    /// Compresses the message, if that makes it smaller.
+    /// Compresses the message, if it is long enough for that and becomes smaller.
     pub fn compress(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
