@@ -250,7 +250,9 @@ impl<D: Driver, W: Wire> Engine<D, W> {
                 let Some(link) = self.io.links.get_mut(key) else {
                     return self.buffer.recycle(buffer);
                 };
-                let unused = if left == filled && !is_unseen {
+                // A large buffer is not left to a connection that has sent little.
+                let is_earned = filled >= buffer.len() / 8;
+                let unused = if left == filled && !is_unseen && is_earned {
                     link.tail.adopt(buffer, filled, now).err()
                 } else {
                     if left > 0 {
