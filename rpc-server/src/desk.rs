@@ -21,6 +21,7 @@ use crate::drain::Phase;
 use crate::driver::{Alarm, Due, Mail, ServerDriver};
 use crate::in_place::{InPlace, Served, Ticket};
 use crate::place::Stopwatch;
+use crate::report::Report;
 use crate::router::Route;
 use crate::routes::Way;
 use crate::shared::Shared;
@@ -239,9 +240,11 @@ impl Desk {
         let (post, shared) = (&self.post, &self.shared);
         let ticket = || Ticket {
             post: post.clone(),
-            call,
             executor: shared.default_pool.clone(),
-            permits: shared.overdraw(&shared.default_pool),
+            report: Report {
+                call,
+                permits: shared.overdraw(&shared.default_pool),
+            },
         };
         let Some(service) = self.in_place.get_mut(route.place) else {
             return;

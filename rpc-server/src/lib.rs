@@ -18,6 +18,7 @@
 //! * [`driver`] – the answering end of one event loop: what is told to it
 //! * `desk` – where its requests are served: admission, deadlines and answers
 //! * `dispatch` – from a request to a running handler; `in_place`, `on_pool` – on the loop, on a pool
+//! * `slot`, `report` – where its future lives, and how its end reaches the loop
 //! * `bodies` – requests unpacked behind the filters, responses packed before them
 //! * `attempt` – futures that contain what handlers do
 //! * `place` – methods that find their own place, on the pool or on the loop
@@ -44,10 +45,12 @@ mod on_pool;
 mod place;
 pub mod pool;
 mod preempted;
+mod report;
 pub mod router;
 mod routes;
 pub mod server;
 mod shared;
+mod slot;
 pub mod stop;
 
 pub use builder::ServerBuilder;

@@ -2,24 +2,19 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
-use rpc_core::{
-    Claim, Clock, Compression, Executor, Permit, Request, Service, Shell, Status, Work,
-};
+use rpc_core::{Claim, Clock, Compression, Executor, Request, Service, Status, Work};
 use rpc_net::Post;
 
 use crate::attempt::{Outcome, contained};
-use crate::calls::CallKey;
 use crate::dispatch::timed_out;
 use crate::driver::Mail;
 use crate::place::{Settling, measured};
-
-/// Memory for the future of one request.
-type Slot<F> = Pin<Box<Option<F>>>;
+use crate::report::Report;
+use crate::slot::Slot;
 
 thread_local! {
     /// Slots that requests on this thread have left, one for each service. A task for each request would be an
@@ -100,15 +95,14 @@ where
         }
         let is_measured = request.compression() == Compression::None;
         let settling = self.counter.settling.as_ref().filter(|_| is_measured);
-        let mut slot = take_slot().unwrap_or_else(|| Box::new(Box::pin(None)));
-        slot.set(Some((self.begin)(Arc::clone(&self.service), request)));
-        // Whoever has to wait is polled again at once by the job, with a waker that counts.
+        let mut slot = take_slot().unwrap_or_else(|| Box::new(Slot::new()));
+        slot.fill((self.begin)(Arc::clone(&self.service), request));
         let polled = measured(settling, &self.counter.clock, &self.counter.post, || {
-            poll(&mut slot, &mut Context::from_waker(Waker::noop()))
+            slot.poll_first()
         });
         match polled {
             Poll::Ready(outcome) => {
-                slot.set(None);
+                slot.clear();
                 leave_slot(slot);
                 report.finish(&self.counter.post, outcome);
             }
@@ -118,39 +112,19 @@ where
 }
 
 /// Makes a task of a handler that has to wait, and runs it on as far as it goes.
-fn wait<F>(mut slot: Slot<F>, counter: &Counter, report: Report)
+fn wait<F>(slot: Slot<F>, counter: &Counter, report: Report)
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
     let (call, post) = (report.call, counter.post.clone());
     let rest = async move {
-        let outcome = poll_fn(|cx| poll(&mut slot, cx)).await;
+        let outcome = slot.finish().await;
         report.finish(&post, outcome);
     };
     let (job, handle) = counter.executor.job(rest);
     // Whoever waits for the call can drop the rest of it from now on. If nobody does any more, that is done at once.
     if counter.post.send(Mail::waits(call, handle)).is_ok() {
         job.run();
-    }
-}
-
-fn poll<F: Future>(slot: &mut Slot<F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    let future = slot.as_mut().as_pin_mut();
-    future.expect("set before it is polled").poll(cx)
-}
-
-/// What reports the end of a call. When it is dropped the places are given back, whatever became of the call.
-struct Report {
-    call: CallKey,
-    permits: [Permit; 2],
-}
-
-impl Report {
-    fn finish(self, post: &Post<Mail>, outcome: Outcome) {
-        // First the places, then the answer: whoever sees the answer may count on the place.
-        drop(self.permits);
-        // A loop that has ended has no connection left to answer on.
-        let _ = post.send(Mail::done(self.call, outcome, Shell::of_this_thread()));
     }
 }
 
