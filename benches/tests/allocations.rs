@@ -8,12 +8,16 @@ use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tern::{Concurrency, Mount, Pool, RateLimit, Running, Server, Service};
 use tern_benches::echo::{EchoServer, Echoing};
 use tern_benches::framework::{Checked, Counted, Metrics, Timed};
 use tern_benches::load::Wire;
 use tern_benches::load::trpc::Trpc;
+
+mod support;
+
+use support::Bounds;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -48,30 +52,20 @@ fn a_warm_server_allocates_no_more_for_a_request_than_it_does_today() {
         ("pool-framework", &pool_framework, 32, 1, 0.1),
         ("pool-framework", &pool_framework, 32, 64, 0.1),
     ];
-    let mut excesses = Vec::new();
+    let mut bounds = Bounds::default();
     for (name, server, payload, in_flight, bound) in cases {
         let server = server();
         let mut client = Client::connect(server.address(), payload, in_flight);
         client.call(WARM_UP);
         let region = Region::new(ALLOCATOR);
         client.call(REQUESTS);
-        let each = for_each(region.change());
+        let stats = region.change();
         drop(client);
         server.stop().unwrap();
-        let said = format!(
-            "{name}, {payload} B, {in_flight} in flight: {each:.2} allocations (at most {bound})"
-        );
-        println!("{said}");
-        if each > bound {
-            excesses.push(said);
-        }
+        let what = format!("{name}, {payload} B, {in_flight} in flight");
+        bounds.check(&what, stats, REQUESTS, bound);
     }
-    assert!(excesses.is_empty(), "{excesses:#?}");
-}
-
-#[expect(clippy::cast_precision_loss, reason = "there are not that many")]
-fn for_each(stats: Stats) -> f64 {
-    (stats.allocations + stats.reallocations) as f64 / REQUESTS as f64
+    bounds.assert_kept();
 }
 
 fn bare<S: Service + 'static>(service: Mount<S>) -> Running {

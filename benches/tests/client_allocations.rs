@@ -11,11 +11,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::task::Poll;
 use std::thread;
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tern::codec::frame::{FrameHeader, HEADER_BYTES};
 use tern::codec::{Limits, RequestHead, ResponseHead};
 use tern::{Channel, Metadata, Retry, park};
 use tern_benches::echo::{EchoClient, EchoMessage};
+
+mod support;
+
+use support::Bounds;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -68,26 +72,16 @@ fn a_warm_client_allocates_no_more_for_a_call_than_it_does_today() {
         ("response", &response, 32, 64, 0.1),
         ("await, retry", &retried, 32, 64, 1.1),
     ];
-    let mut excesses = Vec::new();
+    let mut bounds = Bounds::default();
     for (name, call, payload, in_flight, bound) in cases {
         call(payload, in_flight, WARM_UP);
         let region = Region::new(ALLOCATOR);
         call(payload, in_flight, CALLS);
-        let each = for_each(region.change());
-        let said = format!(
-            "{name}, {payload} B, {in_flight} in flight: {each:.2} allocations (at most {bound})"
-        );
-        println!("{said}");
-        if each > bound {
-            excesses.push(said);
-        }
+        let stats = region.change();
+        let what = format!("{name}, {payload} B, {in_flight} in flight");
+        bounds.check(&what, stats, CALLS, bound);
     }
-    assert!(excesses.is_empty(), "{excesses:#?}");
-}
-
-#[expect(clippy::cast_precision_loss, reason = "there are not that many")]
-fn for_each(stats: Stats) -> f64 {
-    (stats.allocations + stats.reallocations) as f64 / CALLS as f64
+    bounds.assert_kept();
 }
 
 static PAYLOAD: tern::Bytes = tern::Bytes::from_static(&[0x5a; 4096]);
