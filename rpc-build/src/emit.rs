@@ -163,6 +163,7 @@ impl Stub<'_> {
             alias: {alias:?},
             service: {full_name:?},
             idempotency: {r}::Idempotency::{idempotency},
+            shape: {r}::Shape::Unary,
         }},
 "
             )

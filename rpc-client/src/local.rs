@@ -113,7 +113,7 @@ mod tests {
     use std::net::{SocketAddr, TcpListener};
 
     use rpc_core::time::Alarm;
-    use rpc_core::{Bytes, Call, Code, Idempotency, MethodDescriptor, Raw};
+    use rpc_core::{Bytes, Call, Code, Idempotency, MethodDescriptor, Raw, Shape};
 
     use super::*;
     use crate::{Channel, Fixed};
@@ -125,6 +125,7 @@ mod tests {
         alias: None,
         service: "test.Echo",
         idempotency: Idempotency::Unknown,
+        shape: Shape::Unary,
     };
 
     fn channel_to(address: SocketAddr) -> (Channel, LocalLoop) {

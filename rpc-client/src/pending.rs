@@ -163,7 +163,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
-    use rpc_core::{Bytes, Context as CallContext, Idempotency, MethodDescriptor};
+    use rpc_core::{Bytes, Context as CallContext, Idempotency, MethodDescriptor, Shape};
 
     use super::*;
 
@@ -174,6 +174,7 @@ mod tests {
         alias: None,
         service: "test.Echo",
         idempotency: Idempotency::Unknown,
+        shape: Shape::Unary,
     };
 
     #[derive(Default)]

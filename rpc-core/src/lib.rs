@@ -25,6 +25,7 @@
 //! * [`context`] – what a call carries: deadline, metadata, peer; [`Context::child`] narrows it
 //! * [`deadline`] – the earliest of the times that bound a call, and whose it was
 //! * [`status`] – [`Status`], [`Code`], [`Origin`]
+//! * [`stream`] – many messages in one call: [`stream::Pipe`]
 //! * [`method`] – static tables that describe services
 //! * [`mount`] – a service with the choices made where it is mounted: pool or loop, time-outs
 //! * [`call`] – [`Call`]: lazy, `.await` or `.wait()`
@@ -50,6 +51,7 @@ pub mod park;
 pub mod service;
 pub mod spawn;
 pub mod status;
+pub mod stream;
 pub mod stub;
 pub mod time;
 
@@ -63,7 +65,7 @@ pub use endpoint::{Endpoint, EndpointId};
 pub use filter::{DynFilter, Filter};
 pub use message::{Compression, Format, Message, Raw, Request, Response};
 pub use metadata::Metadata;
-pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor};
+pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor, Shape};
 pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
 pub use service::{BoxService, Service};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::context::Trailer;
+use crate::stream::Pipe;
 use crate::{Code, Context, Metadata, MethodDescriptor, Status};
 
 /// How a message is written as bytes. Numbers below 128 belong to the framework, the rest to applications.
@@ -55,6 +56,8 @@ pub enum Exchange {
     Unary,
     /// A request that is never answered, not even with an error.
     OneWay,
+    /// Many messages, either way; the request carries a [`Pipe`], and its response ends the stream.
+    Stream,
 }
 
 /// A request on its way to a handler: which method, in which context, with which body.
@@ -66,12 +69,29 @@ pub struct Request<B = Bytes> {
     method: &'static MethodDescriptor,
     context: Context,
     body: B,
-    /// Behind a pointer, as hardly a request has one.
-    attachment: Option<Box<Bytes>>,
+    /// Behind a pointer, as hardly a request has anything of it.
+    extra: Option<Box<Extra>>,
     format: Format,
     compression: Compression,
     exchange: Exchange,
     timeout: Option<Duration>,
+}
+
+/// What hardly a request has.
+#[derive(Debug, Default)]
+struct Extra {
+    attachment: Bytes,
+    pipe: Option<Pipe>,
+}
+
+/// A stream has one end on each side, so the copy of a request is one without it.
+impl Clone for Extra {
+    fn clone(&self) -> Self {
+        Self {
+            attachment: self.attachment.clone(),
+            pipe: None,
+        }
+    }
 }
 
 impl<B> Request<B> {
@@ -81,7 +101,7 @@ impl<B> Request<B> {
             method,
             context,
             body,
-            attachment: None,
+            extra: None,
             format: Format::Protobuf,
             compression: Compression::None,
             exchange: Exchange::Unary,
@@ -100,7 +120,7 @@ impl<B> Request<B> {
             method: self.method,
             context: self.context,
             body: change(self.body),
-            attachment: self.attachment,
+            extra: self.extra,
             format: self.format,
             compression: self.compression,
             exchange: self.exchange,
@@ -130,7 +150,21 @@ impl<B> Request<B> {
 
     /// Sets the bytes that travel beside the body, neither written in a format nor compressed.
     pub fn set_attachment(&mut self, attachment: Bytes) {
-        self.attachment = boxed(attachment);
+        if !attachment.is_empty() || self.extra.is_some() {
+            self.extra.get_or_insert_default().attachment = attachment;
+        }
+    }
+
+    /// Makes the request one that opens a stream, of which this is the answering end's end.
+    pub fn set_pipe(&mut self, pipe: Pipe) {
+        self.exchange = Exchange::Stream;
+        self.extra.get_or_insert_default().pipe = Some(pipe);
+    }
+
+    /// The answering end's end of the stream, for whoever serves it. `None` if the request opens none, or it has been
+    /// taken.
+    pub fn take_pipe(&mut self) -> Option<Pipe> {
+        self.extra.as_mut()?.pipe.take()
     }
 
     /// The body, to be replaced.
@@ -165,7 +199,9 @@ impl<B> Request<B> {
 
     /// The bytes that travel beside the body.
     pub fn attachment(&self) -> &Bytes {
-        self.attachment.as_deref().unwrap_or(&NOTHING)
+        self.extra
+            .as_ref()
+            .map_or(&NOTHING, |extra| &extra.attachment)
     }
 
     /// How the body is written.
@@ -307,10 +343,6 @@ impl<B> Response<B> {
 
 static NOTHING: Bytes = Bytes::new();
 static NO_METADATA: Metadata = Metadata::new();
-
-fn boxed(bytes: Bytes) -> Option<Box<Bytes>> {
-    (!bytes.is_empty()).then(|| Box::new(bytes))
-}
 
 /// What a body can be: it can be written in a [`Format`] and read back.
 ///

@@ -31,6 +31,29 @@ pub struct MethodDescriptor {
     pub service: &'static str,
     /// Whether calling it twice is as good as calling it once, from the option `idempotency_level`.
     pub idempotency: Idempotency,
+    /// How many messages a call of it has.
+    pub shape: Shape,
+}
+
+/// How many messages a call has, each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shape {
+    /// One request, one reply.
+    #[default]
+    Unary,
+    /// Many requests, one reply.
+    ClientStream,
+    /// One request, many replies.
+    ServerStream,
+    /// Many of both, at the same time.
+    Duplex,
+}
+
+impl Shape {
+    /// Whether calls are streams.
+    pub fn is_stream(self) -> bool {
+        self != Self::Unary
+    }
 }
 
 /// Whether calling a method twice is as good as calling it once.

@@ -15,6 +15,7 @@
 //! #     alias: None,
 //! #     service: "demo.greeter.Greeter",
 //! #     idempotency: rpc_core::Idempotency::Unknown,
+//! #     shape: rpc_core::Shape::Unary,
 //! # };
 //! struct Mirror;
 //!

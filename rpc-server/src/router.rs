@@ -234,7 +234,7 @@ pub(crate) fn no_method(path: &[u8]) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use rpc_core::{Bytes, Idempotency, ServiceDescriptor};
+    use rpc_core::{Bytes, Idempotency, ServiceDescriptor, Shape};
     use rpc_net::mailbox::Mailbox;
 
     use super::*;
@@ -256,6 +256,7 @@ mod tests {
             alias: None,
             service: "test.Echo",
             idempotency: Idempotency::Unknown,
+            shape: Shape::Unary,
         }
     }
 

@@ -23,6 +23,7 @@
 //! #         alias: None,
 //! #         service: "demo.Sleeper",
 //! #         idempotency: Idempotency::Unknown,
+//! #         shape: Shape::Unary,
 //! #     }],
 //! # };
 //! /// Sleeps for 200 ms, then answers.

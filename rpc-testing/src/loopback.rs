@@ -27,12 +27,13 @@ use crate::clock::Ringer;
 /// and their bounds. A handler that blocks blocks whoever calls.
 ///
 /// ```
-/// use rpc_core::{Call, Code, Idempotency, MethodDescriptor, Raw};
+/// use rpc_core::{Call, Code, Idempotency, MethodDescriptor, Shape, Raw};
 /// use rpc_server::Router;
 /// use rpc_testing::Loopback;
 /// # static SAY: MethodDescriptor = MethodDescriptor {
 /// #     index: 0, name: "Say", path: "/demo.Nobody/Say", alias: None, service: "demo.Nobody",
 /// #     idempotency: Idempotency::Unknown,
+/// #     shape: Shape::Unary,
 /// # };
 ///
 /// let channel = Loopback::new(Router::new());

@@ -10,11 +10,12 @@ use rpc_core::{Code, Context, Message, Request, Response, Service, Status};
 /// A service that answers as the test says, for testing those who call: give it to a generated client.
 ///
 /// ```
-/// use rpc_core::{Call, Code, Context, Idempotency, MethodDescriptor, Raw, Status};
+/// use rpc_core::{Call, Code, Context, Idempotency, MethodDescriptor, Shape, Raw, Status};
 /// use rpc_testing::Mock;
 /// # static SAY: MethodDescriptor = MethodDescriptor {
 /// #     index: 0, name: "Say", path: "/demo.Parrot/Say", alias: None, service: "demo.Parrot",
 /// #     idempotency: Idempotency::Unknown,
+/// #     shape: Shape::Unary,
 /// # };
 /// # fn say<S: rpc_core::Service>(service: S, text: &'static str) -> Call<S, Raw, Raw> {
 /// #     Call::new(service, &SAY, Raw(text.into()))

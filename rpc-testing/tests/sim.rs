@@ -10,7 +10,7 @@ use rpc_codec::connection::{ClientConnection, RequestIds};
 use rpc_codec::{Limits, WriteQueue};
 use rpc_core::{
     Bytes, Call, Cause, Clock, Code, Context, Deadline, Event, Idempotency, MethodDescriptor,
-    Observer, Raw, Request, Scope, Status,
+    Observer, Raw, Request, Scope, Shape, Status,
 };
 use rpc_policy::filter::Retry;
 use rpc_server::{Router, Server};
@@ -460,6 +460,7 @@ fn an_unknown_method_is_12() {
         alias: None,
         service: "test.Desk",
         idempotency: Idempotency::Unknown,
+        shape: Shape::Unary,
     };
     let mut sim = Sim::seeded(15);
     let server = sim.server(Router::new().mount(echo()));

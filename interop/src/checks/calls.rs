@@ -11,7 +11,7 @@ use std::time::Duration;
 use tern::codec::compress::Snappy;
 use tern::{
     Bytes, Call, Cause, Channel, ChannelBuilder, Clock, Code, Codecs, Compression, Context,
-    Deadline, Fixed, Idempotency, Limits, MethodDescriptor, Origin, Status, park,
+    Deadline, Fixed, Idempotency, Limits, MethodDescriptor, Origin, Shape, Status, park,
 };
 
 use super::pattern;
@@ -87,6 +87,7 @@ const NO_METHOD: MethodDescriptor = MethodDescriptor {
     alias: None,
     service: "tern.interop.v1.Interop",
     idempotency: Idempotency::Unknown,
+    shape: Shape::Unary,
 };
 
 const NO_SERVICE: MethodDescriptor = MethodDescriptor {

@@ -172,7 +172,7 @@ fn too_long(what: &str) -> Status {
 mod tests {
     use bytes::Bytes;
     use rpc_core::message::Format;
-    use rpc_core::{Cause, Deadline, Idempotency};
+    use rpc_core::{Cause, Deadline, Idempotency, Shape};
     use std::time::Duration;
 
     use super::*;
@@ -186,6 +186,7 @@ mod tests {
             alias: None,
             service: "test.Echo",
             idempotency: Idempotency::Unknown,
+            shape: Shape::Unary,
         };
         [METHOD; 10]
     };

@@ -9,7 +9,7 @@ use prost::Message;
 use rpc_codec::connection::{Answer, ClientConnection, Connection, RequestId, RequestIds, Shelf};
 use rpc_codec::{Limits, ProtocolError};
 use rpc_core::message::Exchange;
-use rpc_core::method::Idempotency;
+use rpc_core::method::{Idempotency, Shape};
 use rpc_core::{Context, MethodDescriptor, Request};
 
 use super::oracle::{RequestProtocol, ResponseProtocol};
@@ -29,6 +29,7 @@ static METHOD: MethodDescriptor = MethodDescriptor {
     alias: None,
     service: "demo.Greeter",
     idempotency: Idempotency::Unknown,
+    shape: Shape::Unary,
 };
 
 /// Runs a script: four bytes that seed the driver's choices, then what the server sends. Says whether the connection

@@ -33,6 +33,7 @@ use crate::token_bucket::TokenBucket;
 /// #     alias: None,
 /// #     service: "demo.greeter.Greeter",
 /// #     idempotency: rpc_core::Idempotency::Unknown,
+/// #     shape: rpc_core::Shape::Unary,
 /// # };
 /// let limit = RateLimit::per_second(50_000).burst(1);
 /// let now = Clock::system().now();

@@ -56,12 +56,13 @@ use task::Tasks;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use rpc_core::{Call, Code, Idempotency, MethodDescriptor, Raw};
+/// # use rpc_core::{Call, Code, Idempotency, MethodDescriptor, Shape, Raw};
 /// # use rpc_server::Router;
 /// # use rpc_testing::Sim;
 /// # static SAY: MethodDescriptor = MethodDescriptor {
 /// #     index: 0, name: "Say", path: "/demo.Nobody/Say", alias: None, service: "demo.Nobody",
 /// #     idempotency: Idempotency::Unknown,
+/// #     shape: Shape::Unary,
 /// # };
 /// # fn say<S: rpc_core::Service>(service: S) -> Call<S, Raw, Raw> { Call::new(service, &SAY, Raw("hello".into())) }
 /// let mut sim = Sim::seeded(7).latency(Duration::from_millis(1)..Duration::from_millis(5));
