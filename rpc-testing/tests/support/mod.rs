@@ -10,7 +10,7 @@ use std::time::Duration;
 use rpc_core::stub::{self, Incoming};
 use rpc_core::{
     Call, Context, Idempotency, MethodDescriptor, Mount, Request, Response, Service,
-    ServiceDescriptor, Status,
+    ServiceDescriptor, Shape, Status,
 };
 
 /// What is asked and answered.
@@ -51,6 +51,7 @@ const fn method(
         alias: None,
         service: "test.Desk",
         idempotency,
+        shape: Shape::Unary,
     }
 }
 
