@@ -43,6 +43,7 @@
 //! * [`frame`] – the sixteen bytes before everything else, and where a frame ends
 //! * [`head`] – [`RequestHead`] and [`ResponseHead`]: the protobuf heads, read in place
 //! * [`ret`] – the one table between the wire's return codes and [`rpc_core::Code`]
+//! * [`stream`] – frames of streams, and what holds their flow back
 //! * [`numbers`] – how the wire numbers formats and compressions
 //! * [`compress`] – bodies made smaller, and back within a bound; [`Codecs`]: which number stands for which compression
 //! * [`limits`] – [`Limits`]: every bound that a peer could push against
@@ -63,5 +64,5 @@ pub use compress::{Codec, Codecs, CompressError};
 pub use error::{HeadError, ProtocolError};
 pub use frame::{Decoded, FrameHeader, FrameKind};
 pub use head::{RequestHead, ResponseHead};
-pub use limits::Limits;
+pub use limits::{Limits, StreamErrors};
 pub use write_queue::{WriteBuffer, WriteQueue};

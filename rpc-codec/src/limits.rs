@@ -55,7 +55,41 @@ pub struct Limits {
     pub pending_bytes_max: usize,
     /// Time to make a connection: 1 s. Beyond it the endpoint counts as unreachable.
     pub connect_timeout: Duration,
+    /// Streams open on one connection: 1024. One more is refused as overload.
+    pub connection_streams_max: usize,
+    /// Bytes of messages that a peer may send on a stream before the application has taken any: 65,535, which is also
+    /// the least that peers know. 0 turns the control of the flow off, in both directions; then the reading of the
+    /// connection stops while [`Limits::stream_unread_max`] wait.
+    pub stream_window: u32,
+    /// Bytes of messages that the streams of one connection whose flow is not controlled may hold unread: 1 MiB. Beyond it
+    /// the connection is not read until the application has taken half of them.
+    pub stream_unread_max: usize,
+    /// Messages without any bytes that a stream may hold unread: 1000. One more resets it, because no window counts them.
+    pub stream_empty_max: usize,
+    /// How long a stream may carry no frame, either way: 300 s. Beyond it the stream is reset.
+    pub stream_idle: Duration,
+    /// How long a message may wait for the peer to make room for it: 60 s. Beyond it the stream is reset.
+    pub stream_blocked: Duration,
+    /// Messages of streams are put before the socket while fewer bytes than this wait to be written: 256 KiB. So a slow
+    /// peer holds back those who write to it.
+    pub stream_output_mark: usize,
+    /// How an answering end tells of a failure of the service on a stream: as [`StreamErrors::Close`].
+    pub stream_errors: StreamErrors,
 }
+
+/// How an answering end tells of a failure of the service itself on a stream. Failures of the framework reset the stream
+/// either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamErrors {
+    /// By the number of the service in an orderly end, which is exact. Peers written in Java read success.
+    #[default]
+    Close,
+    /// By resetting the stream with that number, which all peers take for a failure, but for one of the framework.
+    Reset,
+}
+
+/// The least window that peers know.
+const STREAM_WINDOW_MIN: u32 = 65_535;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -75,6 +109,14 @@ impl Default for Limits {
             pending_calls_max: 4096,
             pending_bytes_max: 8 * 1024 * 1024,
             connect_timeout: Duration::from_secs(1),
+            connection_streams_max: 1024,
+            stream_window: STREAM_WINDOW_MIN,
+            stream_unread_max: 1024 * 1024,
+            stream_empty_max: 1000,
+            stream_idle: Duration::from_secs(300),
+            stream_blocked: Duration::from_secs(60),
+            stream_output_mark: 256 * 1024,
+            stream_errors: StreamErrors::Close,
         }
     }
 }
@@ -167,6 +209,60 @@ impl Limits {
         self
     }
 
+    /// Sets how many streams may be open on one connection.
+    pub fn with_connection_streams_max(mut self, streams: usize) -> Self {
+        self.connection_streams_max = streams;
+        self
+    }
+
+    /// Sets how many bytes a peer may send on a stream before the application has taken any; 65,535 at least.
+    pub fn with_stream_window(mut self, bytes: u32) -> Self {
+        self.stream_window = bytes.max(STREAM_WINDOW_MIN);
+        self
+    }
+
+    /// Turns the control of the flow of streams off: the connection as a whole is all that holds a peer back then.
+    pub fn without_stream_window(mut self) -> Self {
+        self.stream_window = 0;
+        self
+    }
+
+    /// Sets how many bytes streams without control of their flow may hold unread.
+    pub fn with_stream_unread_max(mut self, bytes: usize) -> Self {
+        self.stream_unread_max = bytes;
+        self
+    }
+
+    /// Sets how many messages without bytes a stream may hold unread.
+    pub fn with_stream_empty_max(mut self, messages: usize) -> Self {
+        self.stream_empty_max = messages;
+        self
+    }
+
+    /// Sets how long a stream may carry no frame.
+    pub fn with_stream_idle(mut self, idle: Duration) -> Self {
+        self.stream_idle = idle;
+        self
+    }
+
+    /// Sets how long a message of a stream may wait for the peer to make room for it.
+    pub fn with_stream_blocked(mut self, blocked: Duration) -> Self {
+        self.stream_blocked = blocked;
+        self
+    }
+
+    /// Sets how many bytes may wait to be written before streams are held back.
+    pub fn with_stream_output_mark(mut self, bytes: usize) -> Self {
+        self.stream_output_mark = bytes;
+        self
+    }
+
+    /// Sets how failures of the service are told on streams.
+    pub fn with_stream_errors(mut self, how: StreamErrors) -> Self {
+        self.stream_errors = how;
+        self
+    }
+
     /// How long a frame of `total_len` bytes may take to arrive, from its first byte. Parts of a mebibyte count whole.
     pub fn frame_time_for(&self, total_len: u32) -> Duration {
         let more = self
@@ -210,6 +306,15 @@ mod tests {
     #[test]
     fn the_asking_end_tires_first() {
         assert!(Limits::client().idle < Limits::server().idle);
+    }
+
+    #[test]
+    fn a_window_is_as_large_as_peers_expect_or_off() {
+        let limits = Limits::default();
+        assert_eq!(limits.stream_window, 65_535);
+        let window = |bytes| limits.clone().with_stream_window(bytes).stream_window;
+        assert_eq!([0, 65_534, 65_536].map(window), [65_535, 65_535, 65_536]);
+        assert_eq!(limits.clone().without_stream_window().stream_window, 0);
     }
 
     #[test]

