@@ -96,16 +96,32 @@ func runClient(o clientOptions) error {
 	if err != nil {
 		badUsage("%v", err)
 	}
-	passed, failed := 0, 0
 	c := newPeerClient(o)
+	var runs []namedRun
 	for _, tc := range chosen {
-		if err := runCase(c, tc); err != nil {
+		tc := tc
+		runs = append(runs, namedRun{tc.name, func() error { return tc.run(c) }})
+	}
+	return reportRuns(runs)
+}
+
+// namedRun is a case that knows what it runs on.
+type namedRun struct {
+	name string
+	run  func() error
+}
+
+// reportRuns runs cases one after the other and prints what became of them.
+func reportRuns(runs []namedRun) error {
+	passed, failed := 0, 0
+	for _, r := range runs {
+		if err := bounded(r.run); err != nil {
 			failed++
-			fmt.Printf("FAIL %s: %s\n", tc.name, oneLine(err))
+			fmt.Printf("FAIL %s: %s\n", r.name, oneLine(err))
 			continue
 		}
 		passed++
-		fmt.Printf("ok %s\n", tc.name)
+		fmt.Printf("ok %s\n", r.name)
 	}
 	fmt.Printf("%d passed, %d failed\n", passed, failed)
 	if failed > 0 {
@@ -146,8 +162,8 @@ func findCase(name string) (testCase, bool) {
 	return testCase{}, false
 }
 
-// runCase runs one case; a panic or a case that never ends counts as failed.
-func runCase(c *peerClient, tc testCase) error {
+// bounded runs one case; a panic or a case that never ends counts as failed.
+func bounded(run func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		defer func() {
@@ -155,7 +171,7 @@ func runCase(c *peerClient, tc testCase) error {
 				result <- fmt.Errorf("panic: %v", p)
 			}
 		}()
-		result <- tc.run(c)
+		result <- run()
 	}()
 	select {
 	case err := <-result:

@@ -14,6 +14,8 @@ const usage = `usage:
   peer server --addr HOST:PORT [--transport tnet|go-net] [--timeout-ms N] [--ignore-deadline] [--verbose]
   peer client --addr HOST:PORT --mode pooled|multiplexed [--transport tnet|go-net]
               [--case NAME[,NAME...]] [--expect-deadline-answer] [--verbose]
+  peer stream-server --addr HOST:PORT [--window BYTES] [--verbose]
+  peer stream-client --addr HOST:PORT [--window BYTES] [--many N] [--verbose]
   peer cases
 `
 
@@ -28,6 +30,10 @@ func main() {
 		err = serverCommand(os.Args[2:])
 	case "client":
 		err = clientCommand(os.Args[2:])
+	case "stream-server":
+		err = streamServerCommand(os.Args[2:])
+	case "stream-client":
+		err = streamClientCommand(os.Args[2:])
 	case "cases":
 		for _, c := range allCases {
 			fmt.Println(c.name)

@@ -36,9 +36,9 @@ struct Counted {
 }
 
 impl Codec for Counted {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
         add(&self.packed);
-        Gzip.compress(body)
+        Gzip.compress(body, bytes_max)
     }
 
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {

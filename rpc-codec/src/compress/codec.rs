@@ -20,12 +20,12 @@ use super::CompressError;
 /// struct Runs;
 ///
 /// impl Codec for Runs {
-///     fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
+///     fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
 ///         let (Some(&byte), Ok(times)) = (body.first(), u8::try_from(body.len())) else {
 ///             return Ok(None);
 ///         };
 ///         let is_run = body.iter().all(|other| *other == byte);
-///         Ok(is_run.then(|| Bytes::copy_from_slice(&[byte, times])))
+///         Ok((is_run && bytes_max >= 2).then(|| Bytes::copy_from_slice(&[byte, times])))
 ///     }
 ///
 ///     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
@@ -44,13 +44,14 @@ use super::CompressError;
 /// # Ok::<(), CompressError>(())
 /// ```
 pub trait Codec: Debug + Send + Sync + 'static {
-    /// Packs a body, which is not empty. `None` says that it would not become smaller, or cannot be packed so that every
-    /// peer unpacks it: it is sent as it is.
+    /// Packs a body, which is not empty, to at most `bytes_max` bytes. `None` says that it would become longer, or cannot be
+    /// packed so that every peer unpacks it. A body of a call is sent as it is then; a message of a stream, for which
+    /// `bytes_max` does not say anything, cannot be sent at all.
     ///
     /// # Errors
     ///
     /// When nobody should be sent this, as [`CompressError::Ambiguous`] says.
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError>;
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError>;
 
     /// Unpacks what a peer sent, which is not empty, to at most `bytes_max` bytes. Nothing is allocated because of a number
     /// that the peer named before that number was compared with `bytes_max`.
@@ -59,4 +60,11 @@ pub trait Codec: Debug + Send + Sync + 'static {
     ///
     /// [`CompressError::TooLarge`] or [`CompressError::Corrupt`].
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError>;
+}
+
+/// A body packed to less than it has; `None` if that cannot be.
+#[cfg(test)]
+pub(super) fn shrunk(codec: &impl Codec, body: &[u8]) -> Option<Bytes> {
+    let packed = codec.compress(body, body.len().checked_sub(1)?);
+    packed.expect("no codec here is only read")
 }

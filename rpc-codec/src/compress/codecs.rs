@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rpc_core::Compression;
+use rpc_core::stream::Packing;
+use rpc_core::{Code, Compression, Status};
 
 use super::{
     Codec, CompressError, Gzip, Lz4Block, Lz4Frame, Snappy, SnappyBlock, SnappyStream, Zlib,
@@ -112,8 +113,34 @@ impl Codecs {
         if body.len() < self.bytes_min.max(1) {
             return Ok(None);
         }
-        let packed = codec.compress(body)?;
+        let packed = codec.compress(body, body.len() - 1)?;
         Ok(packed.filter(|packed| packed.len() < body.len()))
+    }
+
+    /// Packs a message of a stream, however long it becomes: nothing in it would say that it is not packed. A message of no
+    /// bytes is never packed.
+    ///
+    /// # Errors
+    ///
+    /// When the compression is not known here, is only read, or cannot pack this message.
+    pub fn compress_always(
+        &self,
+        compression: Compression,
+        message: &Bytes,
+    ) -> Result<Bytes, CompressError> {
+        if compression == Compression::None || message.is_empty() {
+            return Ok(message.clone());
+        }
+        let packed = self.codec(compression)?.compress(message, usize::MAX)?;
+        packed.ok_or(CompressError::Unpackable)
+    }
+
+    /// Packs and unpacks the messages of streams, which may grow to `bytes_max` bytes.
+    pub fn packing(&self, bytes_max: usize) -> Arc<dyn Packing> {
+        Arc::new(Messages {
+            codecs: self.clone(),
+            bytes_max,
+        })
     }
 
     /// Unpacks a body to at most `bytes_max` bytes. A plain body passes as it is: its frame has bounded it. A body of no
@@ -154,6 +181,31 @@ impl Codecs {
     }
 }
 
+/// What streams are given.
+#[derive(Debug)]
+struct Messages {
+    codecs: Codecs,
+    bytes_max: usize,
+}
+
+impl Packing for Messages {
+    fn pack(&self, compression: Compression, message: &Bytes) -> Result<Bytes, Status> {
+        let packed = self.codecs.compress_always(compression, message);
+        packed.map_err(|error| {
+            let text = format!("the message cannot be packed: {error}");
+            Status::new(Code::Unencodable, text)
+        })
+    }
+
+    fn unpack(&self, compression: Compression, message: &Bytes) -> Result<Bytes, Status> {
+        let unpacked = self.codecs.decompress(compression, message, self.bytes_max);
+        unpacked.map_err(|error| {
+            let text = format!("a message of the stream cannot be unpacked: {error}");
+            Status::new(Code::Malformed, text)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +215,7 @@ mod tests {
     struct Becomes(usize);
 
     impl Codec for Becomes {
-        fn compress(&self, _: &[u8]) -> Result<Option<Bytes>, CompressError> {
+        fn compress(&self, _: &[u8], _: usize) -> Result<Option<Bytes>, CompressError> {
             Ok(Some(vec![7; self.0].into()))
         }
 
@@ -234,6 +286,40 @@ mod tests {
             assert!(!packs(1023, &codecs), "{compression:?}");
             assert!(packs(1024, &codecs), "{compression:?}");
             assert!(packs(200, &codecs.clone().with_bytes_min(200)));
+        }
+    }
+
+    #[test]
+    fn a_message_of_a_stream_is_packed_even_if_that_makes_it_longer() {
+        let codecs = Codecs::default();
+        let packing = codecs.packing(100_000);
+        for compression in ALL.into_iter().chain([Compression::None]) {
+            if compression == Compression::Other(2) {
+                assert!(
+                    packing
+                        .pack(compression, &Bytes::from_static(b"x"))
+                        .is_err()
+                );
+                continue;
+            }
+            let noise = |bytes: u32| {
+                (0..bytes)
+                    .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+                    .collect()
+            };
+            for message in [
+                Bytes::new(),
+                Bytes::from_static(b"x"),
+                Bytes::from(vec![0; 80_000]),
+                noise(13),
+                noise(300),
+                noise(70_000),
+            ] {
+                let packed = packing.pack(compression, &message).unwrap();
+                assert_eq!(packed.is_empty(), message.is_empty());
+                let unpacked = packing.unpack(compression, &packed).unwrap();
+                assert!(unpacked == message, "{compression:?} of {}", message.len());
+            }
         }
     }
 

@@ -47,6 +47,12 @@ pub(super) fn deflate(wrapping: Wrapping, body: &[u8], packed: &mut Vec<u8>) -> 
     })
 }
 
+/// The room that packing wants for so many bytes at the worst, with header and trailer: blocks that are stored as they are
+/// have five bytes each on top, and the shortest of them that the library makes are of some hundred bytes.
+pub(super) fn deflated_bytes_max(length: usize) -> usize {
+    length.saturating_add(length / 16).saturating_add(64)
+}
+
 fn deflate_all(deflater: &mut Compress, body: &[u8], packed: &mut Vec<u8>) -> Option<()> {
     loop {
         let consumed = usize::try_from(deflater.total_in()).ok()?;

@@ -22,7 +22,7 @@
 use bytes::Bytes;
 use flate2::Crc;
 
-use super::deflate::{Wrapping, deflate, inflate};
+use super::deflate::{Wrapping, deflate, deflated_bytes_max, inflate};
 use super::{Codec, CompressError};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -44,8 +44,8 @@ const RESERVED: u8 = 0xe0;
 pub struct Gzip;
 
 impl Codec for Gzip {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
-        Ok(member(body))
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
+        Ok(member(body, bytes_max))
     }
 
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
@@ -58,18 +58,18 @@ impl Codec for Gzip {
     }
 }
 
-/// A body as one member, or that it would not become smaller.
-fn member(body: &[u8]) -> Option<Bytes> {
-    if body.len() <= HEADER.len() + TRAILER_BYTES {
+/// A body as one member, or that it would become longer than that.
+fn member(body: &[u8], bytes_max: usize) -> Option<Bytes> {
+    if bytes_max < HEADER.len() + TRAILER_BYTES {
         return None;
     }
-    // No room for more than the body has: what does not fit is of no use.
-    let mut packed = Vec::with_capacity(body.len());
+    // No room for more than that: what does not fit is of no use.
+    let mut packed = Vec::with_capacity(deflated_bytes_max(body.len()).min(bytes_max));
     packed.extend_from_slice(&HEADER);
     deflate(Wrapping::Bare, body, &mut packed)?;
     packed.extend_from_slice(&trailer_of(body));
     packed.shrink_to_fit();
-    (packed.len() < body.len()).then(|| packed.into())
+    (packed.len() <= bytes_max).then(|| packed.into())
 }
 
 /// How much will come out, as the last four bytes say, if that is believable: so that an honest body is allocated once
@@ -142,6 +142,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 mod tests {
     use flate2::{Compress, Compression, FlushCompress};
 
+    use super::super::codec::shrunk;
     use super::*;
 
     const MAX: usize = 1 << 20;
@@ -181,16 +182,16 @@ mod tests {
     #[test]
     fn one_member_without_a_name_or_a_time() {
         let body = "over and over ".repeat(10);
-        let packed = member(body.as_bytes()).unwrap();
+        let packed = shrunk(&Gzip, body.as_bytes()).unwrap();
         assert_eq!(packed[..10], HEADER);
         assert_eq!(decompress(&packed, MAX).unwrap(), body);
     }
 
     #[test]
     fn what_does_not_shrink_is_not_packed() {
-        assert_eq!(member(b""), None);
-        assert_eq!(member(b"too short to gain anything"), None);
-        assert_eq!(member(&noise(5000)), None);
+        assert_eq!(shrunk(&Gzip, b""), None);
+        assert_eq!(shrunk(&Gzip, b"too short to gain anything"), None);
+        assert_eq!(shrunk(&Gzip, &noise(5000)), None);
     }
 
     #[test]

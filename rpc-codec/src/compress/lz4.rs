@@ -42,15 +42,17 @@ thread_local! {
 pub struct Lz4Block;
 
 impl Codec for Lz4Block {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
         let mut packed = vec![0; packed_bytes_max(body.len())];
         let Some(length) = pack(body, &mut packed) else {
             return Ok(None);
         };
         packed.truncate(length);
+        if body.len() > length.saturating_mul(GO_RATIO_MAX) {
+            packed = literals(body);
+        }
         packed.shrink_to_fit();
-        let go_makes_room = body.len() <= length.saturating_mul(GO_RATIO_MAX);
-        Ok((go_makes_room && length < body.len()).then(|| packed.into()))
+        Ok((packed.len() <= bytes_max).then(|| packed.into()))
     }
 
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
@@ -91,6 +93,24 @@ pub(super) fn pack(body: &[u8], packed: &mut [u8]) -> Option<usize> {
         let table = tables.for_length(body.len());
         compress_into_with_table(body, packed, table).ok()
     })
+}
+
+/// A body as a block that is one run of literals: longer than the body, and read by everybody.
+fn literals(body: &[u8]) -> Vec<u8> {
+    let mut block = Vec::with_capacity(packed_bytes_max(body.len()));
+    match body.len().checked_sub(usize::from(MORE)) {
+        None => block.extend(u8::try_from(body.len() << 4)),
+        Some(mut more) => {
+            block.push(MORE << 4);
+            while more >= usize::from(u8::MAX) {
+                block.push(u8::MAX);
+                more -= usize::from(u8::MAX);
+            }
+            block.extend(u8::try_from(more));
+        }
+    }
+    block.extend_from_slice(body);
+    block
 }
 
 /// How many bytes a block becomes, if its sequences follow each other as they should.
@@ -161,6 +181,7 @@ pub(super) fn unpack(
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::shrunk;
     use super::*;
 
     const MAX: usize = 1 << 20;
@@ -194,13 +215,13 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_is_not_packed() {
-        assert_eq!(Lz4Block.compress(b"nothing twice"), Ok(None));
+        assert_eq!(shrunk(&Lz4Block, b"nothing twice"), None);
         let body: Vec<u8> = (0..100_000_u32)
             .flat_map(|i| (i / 9).to_be_bytes())
             .collect();
         for length in [100, 65_534, 65_535, 400_000] {
             let body = &body[..length];
-            let packed = Lz4Block.compress(body).unwrap().expect("it shrinks");
+            let packed = shrunk(&Lz4Block, body).expect("it shrinks");
             assert_eq!(Lz4Block.decompress(&packed, length).unwrap(), body);
         }
     }
@@ -208,7 +229,7 @@ mod tests {
     #[test]
     fn what_go_could_not_unpack_is_not_packed() {
         let with_zeros = |zeros| [&b"0123456789"[..], &vec![0; zeros]].concat();
-        let packed = |zeros| Lz4Block.compress(&with_zeros(zeros)).unwrap();
+        let packed = |zeros| shrunk(&Lz4Block, &with_zeros(zeros));
         let last = (100..1000).rev().find(|zeros| packed(*zeros).is_some());
         let last = last.expect("some pack less well than ten to one");
         let length = packed(last).unwrap().len();

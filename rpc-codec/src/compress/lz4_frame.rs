@@ -59,8 +59,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct Lz4Frame;
 
 impl Codec for Lz4Frame {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
-        Ok(frame(body))
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
+        Ok(frame(body, bytes_max))
     }
 
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
@@ -70,8 +70,8 @@ impl Codec for Lz4Frame {
     }
 }
 
-/// A body as one frame, or that it would not become smaller.
-fn frame(body: &[u8]) -> Option<Bytes> {
+/// A body as one frame, or that it would become longer than that.
+fn frame(body: &[u8], bytes_max: usize) -> Option<Bytes> {
     let (code, block_bytes) = CODES
         .into_iter()
         .find(|(code, bytes)| body.len() <= *bytes || *code == CODE_MAX)?;
@@ -83,14 +83,14 @@ fn frame(body: &[u8]) -> Option<Bytes> {
     packed.push(second_byte(xxh32(packed.get(MAGIC.len()..)?)));
     for block in body.chunks(block_bytes) {
         append_block(block, &mut packed)?;
-        if packed.len() >= body.len() {
+        if packed.len() > bytes_max {
             return None;
         }
     }
     packed.extend_from_slice(&[0; LENGTH_BYTES]);
     packed.extend_from_slice(&xxh32(body).to_le_bytes());
     packed.shrink_to_fit();
-    (packed.len() < body.len()).then(|| packed.into())
+    (packed.len() <= bytes_max).then(|| packed.into())
 }
 
 fn append_block(block: &[u8], packed: &mut Vec<u8>) -> Option<()> {
@@ -354,6 +354,7 @@ fn second_byte(hash: u32) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::shrunk;
     use super::*;
 
     const MAX: usize = 1 << 20;
@@ -528,11 +529,11 @@ mod tests {
             (4_800_000, 7),
         ] {
             let body = &body[..length];
-            let packed = frame(body).expect("it shrinks");
+            let packed = shrunk(&Lz4Frame, body).expect("it shrinks");
             assert_eq!(packed[5] >> 4, code, "{length} bytes");
             assert_eq!(Lz4Frame.decompress(&packed, length).unwrap(), body);
         }
-        assert_eq!(frame(b"nothing twice"), None);
+        assert_eq!(shrunk(&Lz4Frame, b"nothing twice"), None);
     }
 
     #[test]
@@ -544,10 +545,10 @@ mod tests {
         });
         let large = 4 << 20;
         let body: Vec<u8> = noise.take(large).chain(vec![0; 100_000]).collect();
-        let packed = frame(&body).expect("the second block shrinks");
+        let packed = shrunk(&Lz4Frame, &body).expect("the second block shrinks");
         let stored = u32::from_le_bytes(packed[HEADER_BYTES..][..4].try_into().unwrap());
         assert_eq!(stored, STORED | (4 << 20));
         assert_eq!(Lz4Frame.decompress(&packed, body.len()).unwrap(), body);
-        assert_eq!(frame(&body[..large]), None);
+        assert_eq!(shrunk(&Lz4Frame, &body[..large]), None);
     }
 }

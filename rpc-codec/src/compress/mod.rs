@@ -54,6 +54,8 @@ pub enum CompressError {
     Corrupt,
     /// Nothing is packed so, because peers disagree about what it would mean.
     Ambiguous,
+    /// This cannot be packed so.
+    Unpackable,
 }
 
 impl fmt::Display for CompressError {
@@ -71,6 +73,7 @@ impl fmt::Display for CompressError {
                 "peers disagree about what this compression is: use another, or tell the codecs which of its formats \
                  the peer reads",
             ),
+            Self::Unpackable => f.write_str("it cannot be packed by this compression"),
         }
     }
 }

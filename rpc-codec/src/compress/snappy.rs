@@ -37,14 +37,14 @@ thread_local! {
 pub struct SnappyBlock;
 
 impl Codec for SnappyBlock {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
         let mut packed = vec![0; max_compress_len(body.len())];
         let Some(length) = pack(body, &mut packed) else {
             return Ok(None);
         };
         packed.truncate(length);
         packed.shrink_to_fit();
-        Ok((length < body.len()).then(|| packed.into()))
+        Ok((length <= bytes_max).then(|| packed.into()))
     }
 
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
@@ -98,11 +98,11 @@ impl Snappy {
 }
 
 impl Codec for Snappy {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
         match self.sent {
             Sent::Never => Err(CompressError::Ambiguous),
-            Sent::AsBlock => SnappyBlock.compress(body),
-            Sent::AsStream => SnappyStream.compress(body),
+            Sent::AsBlock => SnappyBlock.compress(body, bytes_max),
+            Sent::AsStream => SnappyStream.compress(body, bytes_max),
         }
     }
 
@@ -145,6 +145,7 @@ pub(super) fn unpack(block: &[u8], unpacked: &mut [u8]) -> Result<(), CompressEr
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::shrunk;
     use super::*;
 
     const MAX: usize = 1 << 20;
@@ -164,9 +165,9 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_is_not_packed() {
-        assert_eq!(SnappyBlock.compress(b"nothing twice"), Ok(None));
+        assert_eq!(shrunk(&SnappyBlock, b"nothing twice"), None);
         let body = "over and over ".repeat(10);
-        let packed = SnappyBlock.compress(body.as_bytes()).unwrap().unwrap();
+        let packed = shrunk(&SnappyBlock, body.as_bytes()).unwrap();
         assert!(packed.len() < body.len());
         assert_eq!(SnappyBlock.decompress(&packed, MAX).unwrap(), body);
     }
@@ -212,8 +213,8 @@ mod tests {
     #[test]
     fn number_2_is_read_either_way_and_sent_as_told() {
         let body = "over and over ".repeat(10);
-        let block = SnappyBlock.compress(body.as_bytes()).unwrap().unwrap();
-        let stream = SnappyStream.compress(body.as_bytes()).unwrap().unwrap();
+        let block = shrunk(&SnappyBlock, body.as_bytes()).unwrap();
+        let stream = shrunk(&SnappyStream, body.as_bytes()).unwrap();
         for packed in [&block, &stream] {
             assert_eq!(Snappy::read_only().decompress(packed, MAX).unwrap(), body);
         }
@@ -222,7 +223,7 @@ mod tests {
             (Snappy::sent_as_block(), Ok(Some(block))),
             (Snappy::sent_as_stream(), Ok(Some(stream))),
         ] {
-            assert_eq!(codec.compress(body.as_bytes()), sent);
+            assert_eq!(codec.compress(body.as_bytes(), body.len()), sent);
         }
     }
 

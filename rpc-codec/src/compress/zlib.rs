@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 
-use super::deflate::{Wrapping, deflate, inflate};
+use super::deflate::{Wrapping, deflate, deflated_bytes_max, inflate};
 use super::{Codec, CompressError};
 
 /// zlib, RFC 1950: `content_encoding` 3, which tRPC-Go and tRPC-Cpp understand.
@@ -21,12 +21,12 @@ use super::{Codec, CompressError};
 pub struct Zlib;
 
 impl Codec for Zlib {
-    fn compress(&self, body: &[u8]) -> Result<Option<Bytes>, CompressError> {
-        // No room for more than the body has: what does not fit is of no use.
-        let mut packed = Vec::with_capacity(body.len());
+    fn compress(&self, body: &[u8], bytes_max: usize) -> Result<Option<Bytes>, CompressError> {
+        // No room for more than that: what does not fit is of no use.
+        let mut packed = Vec::with_capacity(deflated_bytes_max(body.len()).min(bytes_max));
         let packs = deflate(Wrapping::Zlib, body, &mut packed).is_some();
         packed.shrink_to_fit();
-        Ok(packs.then(|| packed.into()))
+        Ok((packs && packed.len() <= bytes_max).then(|| packed.into()))
     }
 
     fn decompress(&self, packed: &[u8], bytes_max: usize) -> Result<Bytes, CompressError> {
@@ -44,6 +44,7 @@ impl Codec for Zlib {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::shrunk;
     use super::*;
 
     const MAX: usize = 1 << 20;
@@ -64,10 +65,10 @@ mod tests {
     #[test]
     fn begins_with_a_header_and_shrinks_or_is_nothing() {
         let body = "over and over ".repeat(10);
-        let packed = Zlib.compress(body.as_bytes()).unwrap().unwrap();
+        let packed = shrunk(&Zlib, body.as_bytes()).unwrap();
         assert_eq!((packed[0] & 0x0f, packed[0] >> 4), (8, 7));
         assert_eq!(Zlib.decompress(&packed, body.len()).unwrap(), body);
-        assert_eq!(Zlib.compress(b"too short"), Ok(None));
+        assert_eq!(shrunk(&Zlib, b"too short"), None);
     }
 
     #[test]
