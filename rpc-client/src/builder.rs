@@ -200,6 +200,7 @@ impl<F: Filter> ChannelBuilder<F> {
         clock: Clock,
     ) -> (Channel<F>, ClientDriver) {
         let config = Arc::new(self.config);
+        let to_driver = post.clone();
         let channel = Channel::new(Shared {
             filters: self.filters,
             transport: Transport {
@@ -214,7 +215,7 @@ impl<F: Filter> ChannelBuilder<F> {
         });
         (
             channel,
-            ClientDriver::new(config, self.balancer, self.random),
+            ClientDriver::new(config, self.balancer, self.random, to_driver),
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rpc_codec::connection::RequestId;
+use rpc_codec::connection::{RequestId, StreamId};
 use rpc_core::{Deadline, EndpointId};
 use rpc_net::Key;
 use rpc_net::timer::TimerKey;
@@ -36,6 +36,13 @@ fn low_half(number: u64) -> u32 {
     u32::try_from(number & u64::from(u32::MAX)).expect("masked")
 }
 
+/// How a call went out, and over which connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sent {
+    Call(Key, RequestId),
+    Stream(Key, StreamId),
+}
+
 /// A call that has not been completed.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {
@@ -44,7 +51,7 @@ pub(crate) struct ActiveCall {
     pub(crate) timer: Option<TimerKey>,
     /// Where it waits or was sent.
     pub(crate) endpoint: Option<EndpointId>,
-    pub(crate) sent: Option<(Key, RequestId)>,
+    pub(crate) sent: Option<Sent>,
     pub(crate) placed_at: Instant,
     /// How often it was placed elsewhere.
     pub(crate) moves: usize,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rpc_codec::Codecs;
 use rpc_core::filter::Open;
+use rpc_core::message::Exchange;
 use rpc_core::{
     Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
 };
@@ -104,7 +105,8 @@ impl Drop for Transport {
 
 /// Packs a body if that was asked for and makes it smaller.
 fn pack(request: &mut Request, codecs: &Codecs) -> Result<(), Status> {
-    if request.compression() == Compression::None {
+    // The messages of a stream are packed one by one.
+    if request.compression() == Compression::None || request.exchange() == Exchange::Stream {
         return Ok(());
     }
     let packed = codecs

@@ -22,18 +22,18 @@ use std::time::{Duration, Instant};
 use rpc_codec::Limits;
 use rpc_codec::connection::{Answer, ClientConnection, Connection};
 use rpc_core::message::Exchange;
-use rpc_core::{
-    Bytes, Cause, Code, Deadline, Endpoint, EndpointId, Origin as Made, Request, Response, Status,
-};
+use rpc_core::{Bytes, Code, Deadline, Endpoint, EndpointId, Request, Response, Status};
 use rpc_net::timer::TimerKey;
-use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin};
+use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::Random;
 use rpc_policy::balance::{Balancer, Hint, Outcome};
 
 use crate::Config;
-use crate::calls::{ActiveCall, CallKey, Calls};
+use crate::calls::{ActiveCall, CallKey, Calls, Sent};
+use crate::in_time::in_time;
 use crate::peer::Peer;
 use crate::pending::Duty;
+use crate::streams::outcome_of_stream;
 
 /// What other threads send to a [`ClientDriver`].
 #[derive(Debug)]
@@ -45,6 +45,7 @@ enum Note {
         duty: Duty,
         deadline: Option<Deadline>,
     },
+    Stream(CallKey),
     Endpoints(Vec<SocketAddr>),
     Nothing,
     Close,
@@ -66,6 +67,11 @@ impl Mail {
         Self(Note::Nothing)
     }
 
+    /// A caller has done something with its stream.
+    pub(crate) fn stream(call: CallKey) -> Self {
+        Self(Note::Stream(call))
+    }
+
     pub(crate) fn call(duty: Duty, deadline: Option<Deadline>) -> Self {
         Self(Note::Call { duty, deadline })
     }
@@ -85,15 +91,16 @@ enum Alarm {
 
 /// The asking end of one event loop. It owns no socket, so the simulation runs it as well.
 pub struct ClientDriver {
-    config: Arc<Config>,
-    limits: Arc<Limits>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) post: Post<Mail>,
     balancer: Box<dyn Balancer>,
     random: Random,
     /// In order, so that the same calls always take the same ways.
     peers: BTreeMap<EndpointId, Peer>,
     next_endpoint: u32,
     links: ByLink<EndpointId>,
-    calls: Calls,
+    pub(crate) calls: Calls,
     attempts: BTreeMap<u64, Attempt>,
     next_ticket: u64,
     /// When calls that have no timer yet are looked at, if there may be some.
@@ -117,10 +124,16 @@ const LOOK_AFTER: Duration = Duration::from_millis(100);
 const MOVES_MAX: usize = 3;
 
 impl ClientDriver {
-    pub(crate) fn new(config: Arc<Config>, balancer: Box<dyn Balancer>, random: Random) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        balancer: Box<dyn Balancer>,
+        random: Random,
+        post: Post<Mail>,
+    ) -> Self {
         Self {
             limits: Arc::new(config.limits.clone()),
             config,
+            post,
             balancer,
             random,
             peers: BTreeMap::new(),
@@ -216,7 +229,7 @@ impl ClientDriver {
             let is_open = io.is_open(link);
             io.machine(link)
                 .filter(|_| is_open)
-                .map(|machine| machine.in_flight())
+                .map(|machine| machine.in_flight() + machine.streams())
         });
         let wants_another = match lightest {
             Some((_, calls)) => {
@@ -246,7 +259,11 @@ impl ClientDriver {
         };
         let state = call.duty.state();
         let request = state.request();
-        let is_one_way = request.exchange() == Exchange::OneWay;
+        let exchange = request.exchange();
+        if exchange == Exchange::Stream {
+            drop(state);
+            return self.open_stream(key, link, io);
+        }
         let started = if let Some(status) = full(link, request, &self.limits, io) {
             Err(status)
         } else if let Some((machine, output)) = io.write(link) {
@@ -256,10 +273,10 @@ impl ClientDriver {
         };
         drop(state);
         match started {
-            Ok(id) => call.sent = Some((link, id)),
+            Ok(id) => call.sent = Some(Sent::Call(link, id)),
             Err(status) => return self.complete(key, Err(status), io),
         }
-        if is_one_way {
+        if exchange == Exchange::OneWay {
             self.complete(key, Ok(Response::new(Bytes::new())), io);
         }
     }
@@ -327,7 +344,12 @@ impl ClientDriver {
         self.place(key, from.map_or(Hint::default(), Hint::avoiding), io);
     }
 
-    fn complete(&mut self, key: CallKey, result: Result<Response, Status>, io: &mut IoOf<Self>) {
+    pub(crate) fn complete(
+        &mut self,
+        key: CallKey,
+        result: Result<Response, Status>,
+        io: &mut IoOf<Self>,
+    ) {
         let Some(call) = self.calls.take(key) else {
             return;
         };
@@ -341,8 +363,11 @@ impl ClientDriver {
         };
         if let Some(id) = call.endpoint {
             let elapsed = now.saturating_duration_since(call.placed_at);
-            self.balancer
-                .report(id, &Outcome::of(&result, elapsed), now);
+            let outcome = match call.sent {
+                Some(Sent::Stream(..)) => outcome_of_stream(&result, elapsed),
+                _ => Outcome::of(&result, elapsed),
+            };
+            self.balancer.report(id, &outcome, now);
         }
         self.woken.extend(call.duty.complete(result));
     }
@@ -360,7 +385,7 @@ impl ClientDriver {
 
     /// Retires a connection whose server said that it is about to stop, or whose endpoint is no longer the service's:
     /// no new calls for it, and an end to it once all that it was asked is answered.
-    fn retire(&mut self, link: Key, io: &mut IoOf<Self>) {
+    pub(crate) fn retire(&mut self, link: Key, io: &mut IoOf<Self>) {
         let Some(id) = self.links.get(link).copied() else {
             return;
         };
@@ -485,6 +510,7 @@ impl Driver for ClientDriver {
         match mail.0 {
             Note::Call { duty, .. } if duty.is_abandoned() => {}
             Note::Call { duty, deadline } => self.begin(duty, deadline, io),
+            Note::Stream(call) => self.touch(call, io),
             Note::Nothing => {}
             Note::Endpoints(addresses) => self.set_endpoints(&addresses, io),
             Note::Close => {
@@ -500,11 +526,15 @@ impl Driver for ClientDriver {
         match due.0 {
             Alarm::Call(key) => {
                 let sent = self.calls.get_mut(key).and_then(|call| call.sent);
-                if let Some((link, id)) = sent {
-                    if let Some(machine) = io.machine(link) {
-                        machine.forget(id);
+                match sent {
+                    Some(Sent::Call(link, id)) => {
+                        if let Some(machine) = io.machine(link) {
+                            machine.forget(id);
+                        }
+                        self.retire(link, io);
                     }
-                    self.retire(link, io);
+                    Some(Sent::Stream(link, id)) => self.cancel_stream(key, link, id, io),
+                    None => {}
                 }
                 self.complete(
                     key,
@@ -538,7 +568,9 @@ impl Driver for ClientDriver {
         let mut orphans: Vec<_> = machine.forget_all().collect();
         orphans.sort_unstable();
         for key in orphans.into_iter().map(CallKey::from_token) {
-            if is_unrun {
+            let sent = self.calls.get_mut(key).and_then(|call| call.sent);
+            // A stream has taken its caller's messages along.
+            if is_unrun && !matches!(sent, Some(Sent::Stream(..))) {
                 self.move_elsewhere(key, io);
             } else {
                 let text = format!("the connection{to} ended before the answer came: {reason}");
@@ -572,7 +604,7 @@ impl Driver for ClientDriver {
 fn finish_if_idle(link: Key, io: &mut IoOf<ClientDriver>) -> bool {
     let is_idle = io
         .machine(link)
-        .is_some_and(|machine| machine.in_flight() == 0);
+        .is_some_and(|machine| machine.in_flight() == 0 && machine.streams() == 0);
     if is_idle {
         io.finish(link);
     }
@@ -580,7 +612,7 @@ fn finish_if_idle(link: Key, io: &mut IoOf<ClientDriver>) -> bool {
 }
 
 /// Why a connection takes no further call, if so.
-fn full(
+pub(crate) fn full(
     link: Key,
     request: &Request,
     limits: &Limits,
@@ -598,92 +630,11 @@ fn full(
     })
 }
 
-/// What a call's result is at `now`: an answer that is read after the deadline came too late, although the timer has not
-/// fired yet.
-fn in_time(
-    result: Result<Response, Status>,
-    deadline: Deadline,
-    now: Instant,
-) -> Result<Response, Status> {
-    match result {
-        Ok(_) if deadline.is_over(now) => Err(Status::new(Code::DeadlineExceeded, "")),
-        result => result,
-    }
-    .map_err(|status| whose_time(status, deadline, now))
-}
-
-/// Says whose time it was that ran out. The server learns of the same deadline a moment later, and its answer may be
-/// read before our timer fires: to the caller that is no difference.
-fn whose_time(status: Status, deadline: Deadline, now: Instant) -> Status {
-    let is_over = match (status.code(), status.origin()) {
-        (Code::DeadlineExceeded, Made::Local) => true,
-        (Code::CallerTimeout, Made::Remote) => deadline.is_over(now),
-        _ => false,
-    };
-    match deadline.cause() {
-        _ if !is_over => status,
-        Cause::Own => Status::new(Code::DeadlineExceeded, "no answer in time"),
-        Cause::Caller => Status::new(
-            Code::InheritedDeadlineExceeded,
-            "no answer within the time inherited from the caller",
-        ),
-    }
-}
-
 impl fmt::Debug for ClientDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientDriver")
             .field("calls", &self.calls.len())
             .field("peers", &self.peers.len())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rpc_core::Clock;
-
-    use super::*;
-
-    #[test]
-    fn a_deadline_reads_the_same_whoever_notices_it_first() {
-        let now = Clock::system().now();
-        let by_timer = || Status::new(Code::DeadlineExceeded, "");
-        let by_server = || Status::new(Code::CallerTimeout, "").from_remote();
-        for (cause, code) in [
-            (Cause::Own, Code::DeadlineExceeded),
-            (Cause::Caller, Code::InheritedDeadlineExceeded),
-        ] {
-            for status in [by_timer(), by_server()] {
-                let seen = whose_time(status, Deadline::new(now, cause), now);
-                assert_eq!((seen.code(), seen.origin()), (code, Made::Local));
-            }
-        }
-    }
-
-    #[test]
-    fn i11_an_answer_that_is_read_after_the_deadline_is_none() {
-        let now = Clock::system().now();
-        let at = |at| {
-            in_time(
-                Ok(Response::new(Bytes::new())),
-                Deadline::new(at, Cause::Own),
-                now,
-            )
-        };
-        assert!(at(now + Duration::from_millis(1)).is_ok());
-        assert_eq!(at(now).unwrap_err().code(), Code::DeadlineExceeded);
-    }
-
-    #[test]
-    fn other_failures_are_the_answer_even_at_the_deadline() {
-        let now = Clock::system().now();
-        let seen = |status: Status, at| whose_time(status, Deadline::new(at, Cause::Own), now);
-        let own = Status::new(Code::ServerTimeout, "").from_remote();
-        assert_eq!(seen(own, now).code(), Code::ServerTimeout);
-        // A server whose time runs faster than ours says so too early.
-        let early = Status::new(Code::CallerTimeout, "").from_remote();
-        let later = now + Duration::from_millis(5);
-        assert_eq!(seen(early, later).code(), Code::CallerTimeout);
     }
 }

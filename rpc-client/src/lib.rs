@@ -18,6 +18,8 @@
 //! * [`driver`] – the asking end of one event loop: from a call to its completion
 //! * `peer`, `calls` – one endpoint with its connections, and the calls under way
 //! * `pending` – a call that waits for its answer
+//! * `streams` – calls that last
+//! * `in_time` – what a result is once its deadline has passed
 //! * [`local`] – [`LocalLoop`]: the loop on the caller's own thread
 //! * [`fixed`] – [`Fixed`]: a list of addresses
 //! * [`config`] – [`Config`]: settings and their defaults
@@ -30,9 +32,11 @@ pub mod config;
 pub mod driver;
 pub mod error;
 pub mod fixed;
+mod in_time;
 pub mod local;
 mod peer;
 mod pending;
+mod streams;
 
 pub use builder::ChannelBuilder;
 pub use channel::Channel;

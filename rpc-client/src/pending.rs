@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use rpc_core::stream::Pipe;
 use rpc_core::{Code, Request, Response, Status};
 
 /// What caller and loop share of a call. The request stays here for as long as the call lives, so only a pointer travels
@@ -29,6 +30,11 @@ impl State {
     /// The request.
     pub(crate) fn request(&self) -> &Request {
         self.request.as_ref().expect("the call is under way")
+    }
+
+    /// Takes the stream out of a request that is about to be sent.
+    pub(crate) fn take_pipe(&mut self) -> Option<Pipe> {
+        self.request.as_mut()?.take_pipe()
     }
 }
 

@@ -88,6 +88,9 @@ pub enum StreamErrors {
     Reset,
 }
 
+/// What stands before the message in a frame of a stream.
+const HEADER_BYTES_U32: u32 = 16;
+
 /// The least window that peers know.
 const STREAM_WINDOW_MIN: u32 = 65_535;
 
@@ -261,6 +264,12 @@ impl Limits {
     pub fn with_stream_errors(mut self, how: StreamErrors) -> Self {
         self.stream_errors = how;
         self
+    }
+
+    /// The longest message of a stream, in bytes as it is sent: what a frame has room for.
+    pub fn stream_message_bytes_max(&self) -> usize {
+        let bytes = self.frame_bytes_max.saturating_sub(HEADER_BYTES_U32);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// How long a frame of `total_len` bytes may take to arrive, from its first byte. Parts of a mebibyte count whole.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use rpc_codec::{Codecs, Limits};
-use rpc_core::{Code, Compression, Filter, Request, Response, Service, Status};
+use rpc_core::{Code, Compression, Filter, Request, Response, Service, Status, stream};
 
 use crate::attempt::{Attempt, Outcome};
 
@@ -42,6 +42,25 @@ impl Bodies {
             codecs,
             bytes_max: limits.decompressed_bytes_max,
         });
+    }
+
+    /// Whether the messages of a stream can be unpacked.
+    ///
+    /// # Errors
+    ///
+    /// What its caller is told if they cannot.
+    pub(crate) fn check(&self, compression: Compression) -> Result<(), Status> {
+        if self.packing().codecs.knows(compression) {
+            return Ok(());
+        }
+        let text = format!("the messages of the stream cannot be unpacked: {compression:?}");
+        Err(Status::new(Code::Malformed, text))
+    }
+
+    /// What packs and unpacks the messages of streams.
+    pub(crate) fn for_streams(&self) -> Arc<dyn stream::Packing> {
+        let Packing { codecs, bytes_max } = self.packing();
+        codecs.packing(*bytes_max)
     }
 
     fn packing(&self) -> &Packing {

@@ -17,6 +17,13 @@ pub(crate) struct CallKey {
     number: u64,
 }
 
+impl CallKey {
+    /// As one number, which a connection keeps for us.
+    pub(crate) fn to_token(self) -> u64 {
+        self.number << 32 | self.index as u64
+    }
+}
+
 impl From<(usize, u64)> for CallKey {
     fn from((index, number): (usize, u64)) -> Self {
         Self { index, number }
@@ -83,6 +90,14 @@ impl Calls {
             .get_mut(key.index)
             .filter(|(number, _)| *number == key.number)
             .map(|(_, call)| call)
+    }
+
+    /// The call that gave this token to its connection, if it is still under way.
+    pub(crate) fn by_token(&self, token: u64) -> Option<CallKey> {
+        let index = usize::try_from(token & u64::from(u32::MAX)).ok()?;
+        let number = self.active.get(index).map(|(number, _)| *number)?;
+        let key = CallKey { index, number };
+        (key.to_token() == token).then_some(key)
     }
 
     /// The calls that have a deadline and no timer.

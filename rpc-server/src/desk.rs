@@ -25,6 +25,7 @@ use crate::report::Report;
 use crate::router::Route;
 use crate::routes::Way;
 use crate::shared::Shared;
+use crate::streams::is_stream;
 
 /// Everything of a [`ServerDriver`] but its routes.
 pub(crate) struct Desk {
@@ -32,7 +33,7 @@ pub(crate) struct Desk {
     pub(crate) calls: Calls,
     pub(crate) phase: Phase,
     pub(crate) stopwatch: Stopwatch,
-    post: Post<Mail>,
+    pub(crate) post: Post<Mail>,
     /// Where all connections of this loop are; there from the first one on.
     site: Option<Arc<Site>>,
     scopes: ByLink<Arc<Scope>>,
@@ -98,16 +99,16 @@ impl Desk {
     pub(crate) fn close(
         &mut self,
         link: Key,
-        in_flight: usize,
+        calls: usize,
         io: &mut IoOf<ServerDriver>,
     ) -> Option<SocketAddr> {
         let scope = self.scopes.take(link);
         if let Some(scope) = &scope {
             scope.end();
         }
-        if in_flight > 0 {
+        if calls > 0 {
             for call in self.calls.of(link) {
-                drop(self.take(call, io));
+                self.abandon(call, io);
             }
         }
         self.shared.count_bytes(std::mem::take(&mut self.bytes));
@@ -137,7 +138,8 @@ impl Desk {
             return self.refuse(arrived, status, io);
         }
         // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
-        if way.route.is_in_place() && arrived.inbound.compression() == Compression::None {
+        let is_plain = arrived.inbound.compression() == Compression::None;
+        if way.route.is_in_place() && is_plain && !is_stream(&arrived.inbound) {
             self.serve_inline(arrived, io);
         } else {
             self.serve_on_pool(arrived, io);
@@ -203,6 +205,10 @@ impl Desk {
     }
 
     fn deadline(&self, inbound: &Inbound<'_>, route: &Route) -> Option<Deadline> {
+        // How long a stream lasts is for its two ends to say. Only a bound for the very method means it.
+        if route.method.shape.is_stream() {
+            return Deadline::earliest(inbound.arrived_at, None, route.method_timeout, None);
+        }
         let service = [self.shared.timeout, route.service_timeout]
             .into_iter()
             .flatten()
@@ -267,15 +273,24 @@ impl Desk {
     /// Hands a request to its pool.
     fn serve_on_pool(&mut self, arrived: Arrived<'_>, io: &mut IoOf<ServerDriver>) {
         let way = arrived.way;
-        let bytes = arrived.inbound.frame_bytes();
+        if let Err(status) = self.check_way(&arrived.inbound, &way.route) {
+            return self.refuse(arrived, status, io);
+        }
+        let bytes = self.bytes_of(&arrived.inbound);
         let permits = match self.shared.permits(&way.executor, self.bytes, bytes) {
             Ok(permits) => permits,
             Err(status) => return self.refuse(arrived, status, io),
         };
-        let Some(request) = self.request(&arrived, io) else {
+        let Some(mut request) = self.request(&arrived, io) else {
             return;
         };
         let call = self.calls.next_key();
+        let to = &arrived.inbound.reply_to;
+        if is_stream(&arrived.inbound)
+            && !self.open_stream(arrived.link, to, call, &mut request, io)
+        {
+            return;
+        }
         self.start(call, arrived, None, io);
         let claim = Claim {
             call: call.into(),
@@ -295,7 +310,7 @@ impl Desk {
         handle: Option<JobHandle>,
         io: &mut IoOf<ServerDriver>,
     ) {
-        let bytes = arrived.inbound.frame_bytes();
+        let bytes = self.bytes_of(&arrived.inbound);
         self.bytes = self.bytes.saturating_add_unsigned(bytes);
         let timer = arrived
             .deadline
@@ -362,6 +377,17 @@ impl Desk {
                 jobs: vec![job],
             }),
         }
+    }
+
+    /// What a call may keep in memory, as far as its caller can make it.
+    fn bytes_of(&self, inbound: &Inbound<'_>) -> usize {
+        let bytes = inbound.frame_bytes();
+        bytes.saturating_add(self.stream_bytes(inbound))
+    }
+
+    /// Drops a call for which nobody waits any more.
+    pub(crate) fn abandon(&mut self, call: CallKey, io: &mut IoOf<ServerDriver>) {
+        drop(self.take(call, io));
     }
 
     /// Takes a call out of the books: it is about to be answered, or nobody waits any more.

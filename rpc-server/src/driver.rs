@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_codec::ProtocolError;
-use rpc_codec::connection::{Arrival, Connection, ServerConnection};
-use rpc_core::message::Exchange;
+use rpc_codec::connection::{Arrival, Connection, ServerConnection, StreamId};
 use rpc_core::spawn::JobHandle;
-use rpc_core::{Cause, Code, Deadline, Event, MethodDescriptor, Move, Shell, Status};
+use rpc_core::{Cause, Deadline, Event, MethodDescriptor, Move, Shell};
 use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 
 use crate::attempt::Outcome;
@@ -40,6 +39,10 @@ enum Note {
     Moved {
         method: &'static MethodDescriptor,
         how: Move,
+    },
+    Stream {
+        link: Key,
+        stream: StreamId,
     },
     Drain {
         close_wait: Duration,
@@ -71,6 +74,11 @@ impl Mail {
     /// The handler of a call has to wait; dropping the handle drops it.
     pub(crate) fn waits(call: CallKey, handle: JobHandle) -> Self {
         Self(Note::Waits { call, handle })
+    }
+
+    /// A handler has done something with its stream.
+    pub(crate) fn stream(link: Key, stream: StreamId) -> Self {
+        Self(Note::Stream { link, stream })
     }
 
     /// A worker's run has moved a method.
@@ -142,14 +150,10 @@ impl Driver for ServerDriver {
     }
 
     fn event(&mut self, link: Key, arrival: Arrival<'_>, io: &mut IoOf<Self>) {
-        let Arrival::Request(inbound) = arrival else {
-            return;
+        let inbound = match arrival {
+            Arrival::Request(inbound) => inbound,
+            Arrival::StreamGone(token) => return self.desk.drop_stream(token, io),
         };
-        if inbound.reply_to.exchange() == Exchange::Stream {
-            let status = Status::new(Code::NoMethod, "streams are not served here");
-            let to = inbound.reply_to;
-            return self.desk.answer(link, to, None, io.now(), Err(status), io);
-        }
         if let Some(route) = self.routes.find(inbound.func()) {
             return self.desk.serve(link, inbound, route, io);
         }
@@ -171,6 +175,11 @@ impl Driver for ServerDriver {
                 self.desk.finish(call, outcome, io);
             }
             Note::Waits { call, handle } => self.desk.note_waiting(call, handle),
+            Note::Stream { link, stream } => {
+                if let Some((machine, _)) = io.write(link) {
+                    machine.touch(stream);
+                }
+            }
             Note::Moved { method, how } => self.desk.shared.moved(method, how),
             Note::Drain { close_wait, grace } => self.desk.begin_draining(close_wait, grace, io),
             Note::Stop => {
@@ -203,7 +212,10 @@ impl Driver for ServerDriver {
         io: &mut IoOf<Self>,
     ) {
         self.desk.shared.connection_ended();
-        if let Some(peer) = self.desk.close(link, machine.in_flight(), io) {
+        if let Some(peer) = self
+            .desk
+            .close(link, machine.in_flight() + machine.streams(), io)
+        {
             log_end(peer, reason);
             self.desk.shared.observe(&Event::ConnectionClosed {
                 peer,

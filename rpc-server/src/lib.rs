@@ -52,6 +52,7 @@ pub mod server;
 mod shared;
 mod slot;
 pub mod stop;
+mod streams;
 
 pub use builder::ServerBuilder;
 pub use config::Config;

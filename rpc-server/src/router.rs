@@ -164,6 +164,11 @@ impl Router {
         }
         for method in options.descriptor.methods {
             let dispatch = chosen(&options.method_dispatches, method).unwrap_or(&options.dispatch);
+            let dispatch = match dispatch {
+                // Handlers of streams wait for their peers, so none of them stays on a loop.
+                Dispatch::Inline | Dispatch::Auto if method.shape.is_stream() => &Dispatch::Default,
+                dispatch => dispatch,
+            };
             let settles = matches!(dispatch, Dispatch::Auto);
             let route = Route {
                 method,
