@@ -136,7 +136,17 @@ impl Go {
             .args(["server", "--addr", &address.to_string()])
             .args(["--transport", &transport.to_string()])
             .args(arguments);
-        let mut process = Process::spawn(&mut command);
+        Self::listening(&mut command)
+    }
+
+    /// Starts a server of streams on a free port. It listens when this returns.
+    pub fn stream_server(&self) -> GoServer {
+        let mut command = Command::new(&self.binary);
+        Self::listening(command.arg("stream-server")).expect("a server on a free port")
+    }
+
+    fn listening(command: &mut Command) -> Result<GoServer, String> {
+        let mut process = Process::spawn(command);
         let output = process.stdout();
         let line = bounded(START, move || {
             let mut line = String::new();
@@ -167,7 +177,18 @@ impl Go {
         if !cases.is_empty() {
             command.args(["--case", &cases.join(",")]);
         }
-        let mut process = Process::spawn(&mut command);
+        Self::cases(&mut command)
+    }
+
+    /// Runs the cases of the client of streams against `address`.
+    pub fn stream_client(&self, address: SocketAddr) -> Vec<Case> {
+        let mut command = Command::new(&self.binary);
+        command.args(["stream-client", "--addr", &address.to_string()]);
+        Self::cases(&mut command)
+    }
+
+    fn cases(command: &mut Command) -> Vec<Case> {
+        let mut process = Process::spawn(command);
         let mut output = process.stdout();
         let read = bounded(CASES, move || {
             let mut text = String::new();

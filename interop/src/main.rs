@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use tern_interop::check::Check;
-use tern_interop::checks::{bytes, calls, quirks};
+use tern_interop::checks::streams::StreamPeers;
+use tern_interop::checks::{bytes, calls, quirks, streams};
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::ours::{Handlers, Variant};
 
@@ -20,6 +21,10 @@ fn main() -> ExitCode {
         let peers = |transport| calls::Peers { go, transport };
         let title = "Our client on tRPC-Go's server";
         show(checks(title, &calls::CHECKS, &Transport::ALL, peers));
+        show(their_streams(go));
+        let title = "Our streams on tRPC-Go's server";
+        let on_go = |_| StreamPeers { go };
+        show(checks(title, &streams::CHECKS, &["go-net"], on_go));
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
     }
@@ -64,6 +69,15 @@ fn their_client_on_each_variant(go: &Go) -> Table {
             Case { name, outcome }
         });
         table.add_column(mode.to_string(), cases.into());
+    }
+    table
+}
+
+fn their_streams(go: &Go) -> Table {
+    let mut table = Table::new("tRPC-Go's client on our streams");
+    for variant in Variant::ALL {
+        let server = variant.start();
+        table.add_column(variant.to_string(), go.stream_client(server.address()));
     }
     table
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use tern::{Pool, Running, Server};
 
-use crate::pb::InteropServer;
+use crate::pb::{InteropServer, StreamsServer};
 use crate::service::Ours;
+use crate::streams::OurStreams;
 
 /// How our server runs its handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +45,26 @@ impl Variant {
         Self { handlers, reactors }
     }
 
+    /// A pool for as many streams at once as a check may open, and some that were left behind.
+    fn threads() -> Pool {
+        Pool::builder("streams").threads(64).build()
+    }
+
     /// Starts a server on a free port.
     pub fn start(self) -> OurServer {
         let pool = Pool::builder("interop").threads(16).build();
         let server = Server::builder().pool(&pool).reactors(self.reactors);
         let server = match self.handlers {
-            Handlers::Async => server.service(InteropServer::new(Ours)),
-            Handlers::Inline => server.service(InteropServer::new(Ours).inline()),
-            Handlers::Blocking => server.service(InteropServer::blocking(Ours)),
+            Handlers::Async => server
+                .service(InteropServer::new(Ours))
+                .service(StreamsServer::new(OurStreams)),
+            Handlers::Inline => server
+                .service(InteropServer::new(Ours).inline())
+                .service(StreamsServer::new(OurStreams).inline()),
+            // Each stream keeps a thread.
+            Handlers::Blocking => server
+                .service(InteropServer::blocking(Ours))
+                .service(StreamsServer::blocking(OurStreams).on(&Self::threads())),
         };
         let running = server
             .bind("127.0.0.1:0")

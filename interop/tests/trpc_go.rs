@@ -3,6 +3,7 @@
 use tern_interop::check::Check;
 use tern_interop::checks::calls::{self, Peers};
 use tern_interop::checks::quirks;
+use tern_interop::checks::streams::{self, StreamPeers};
 use tern_interop::go::{Go, Mode, Transport};
 use tern_interop::ours::{Handlers, Variant};
 
@@ -87,4 +88,39 @@ fn their_quirks_over_tnet() {
 #[test]
 fn their_quirks_over_go_net() {
     all_hold(&quirks::CHECKS, Transport::GoNet);
+}
+
+/// The client of tRPC-Go on our streams: 100,000 messages each way, through windows of 64 KiB.
+fn their_streams_pass(handlers: Handlers, reactors: usize) {
+    let Some(go) = Go::find() else { return };
+    let server = Variant::new(handlers, reactors).start();
+    let cases = go.stream_client(server.address());
+    let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn their_streams_on_async_handlers() {
+    their_streams_pass(Handlers::Async, 1);
+}
+
+#[test]
+fn their_streams_on_handlers_mounted_in_place() {
+    their_streams_pass(Handlers::Inline, 2);
+}
+
+#[test]
+fn their_streams_on_blocking_handlers() {
+    their_streams_pass(Handlers::Blocking, 2);
+}
+
+#[test]
+fn our_streams_on_their_server() {
+    let Some(go) = Go::find() else { return };
+    let peers = StreamPeers { go };
+    let failed: Vec<_> = streams::CHECKS
+        .iter()
+        .filter_map(|check| Some((check.name, check.outcome(&peers).err()?)))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }

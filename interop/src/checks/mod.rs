@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod calls;
 pub mod quirks;
+pub mod streams;
 
 /// `length` bytes without a short period, different for each `seed`.
 fn pattern(length: usize, seed: u32) -> Vec<u8> {
