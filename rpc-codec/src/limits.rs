@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::frame::HEADER_BYTES;
+
 /// Bytes in a mebibyte, the unit in which [`Limits::frame_time_per_mib`] counts.
 const MIB: u32 = 1024 * 1024;
 
@@ -278,6 +280,12 @@ impl Limits {
             .frame_time_per_mib
             .saturating_mul(total_len.div_ceil(MIB));
         self.frame_time.saturating_add(more)
+    }
+
+    /// The longest message of a stream that fits a frame, in bytes.
+    pub fn message_bytes_fit(&self) -> usize {
+        let frame = usize::try_from(self.frame_bytes_max).unwrap_or(usize::MAX);
+        frame.saturating_sub(HEADER_BYTES)
     }
 
     /// `text`, cut to [`Limits::message_bytes_max`] where a character ends.

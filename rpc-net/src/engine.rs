@@ -514,6 +514,8 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if let Some(link) = self.io.links.get_mut(key) {
             link.finish(reason);
             link.tail.clear();
+            // Nothing is read any more, so nobody may wait for it.
+            link.machine.handle_eof();
         }
     }
 

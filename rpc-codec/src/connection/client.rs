@@ -18,6 +18,7 @@ use rpc_core::message::Exchange;
 use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Code, Metadata, Request, Response, Status};
 
+use super::client_streams::{ClientStreams, Hearing, Opening};
 use super::framing::Framing;
 use super::input::{Frame, Input, Shelf};
 use super::outgoing::Outgoing;
@@ -62,6 +63,8 @@ pub struct ClientConnection {
     framing: Framing,
     outgoing: Outgoing,
     pending: Pending,
+    /// Apart, because few connections have any.
+    streams: Option<Box<ClientStreams>>,
     leaving: bool,
     ended: bool,
     /// Answers that nobody waited for: late ones, or nonsense.
@@ -88,6 +91,7 @@ impl ClientConnection {
             framing: Framing::default(),
             outgoing: Outgoing::default(),
             pending: Pending::default(),
+            streams: None,
             leaving: false,
             ended: false,
             unclaimed: 0,
@@ -124,9 +128,12 @@ impl ClientConnection {
         self.pending.remove(&id);
     }
 
-    /// Forgets all calls and returns their tokens.
+    /// Forgets all calls and returns their tokens. Streams are calls, too: whoever reads them is told that the connection
+    /// is lost.
     pub fn forget_all(&mut self) -> impl Iterator<Item = u64> + use<> {
-        std::mem::take(&mut self.pending).into_values()
+        let streams = self.streams.take();
+        let lost = streams.map_or_else(Vec::new, |mut streams| streams.lose_all());
+        std::mem::take(&mut self.pending).into_values().chain(lost)
     }
 
     /// Opens a stream: gives it an id and asks the server for it. What is written to the other end of `pipe` is sent once
@@ -154,30 +161,37 @@ impl ClientConnection {
         output: &mut WriteQueue,
         now: Instant,
     ) -> Result<StreamId, Status> {
-        let _ = (token, request, pipe, terms, waker, output, now);
-        Err(Status::new(
-            Code::NoMethod,
-            "streams are not served on this connection",
-        ))
+        let opening = Opening {
+            token,
+            request,
+            pipe,
+            terms,
+            waker,
+        };
+        let streams = self.streams.get_or_insert_default();
+        let id = streams.open(opening, &self.limits, output, now)?;
+        self.active_at = now;
+        Ok(id)
     }
 
     /// Ends a stream that nobody wants any more, and tells the server why: [`Code::Cancelled`],
     /// [`Code::DeadlineExceeded`] or [`Code::InheritedDeadlineExceeded`]. No answer comes out for it.
     pub fn cancel_stream(&mut self, id: StreamId, code: Code, output: &mut WriteQueue) {
-        let _ = (id, code, output);
+        if let Some(streams) = &mut self.streams {
+            streams.cancel(id, code, output);
+        }
     }
 
     /// Says that the other end of a stream's pipe has done something. Ask for output then. When both halves of that end are
     /// gone, so is the stream, and this is its answer.
     #[must_use = "this may be the only answer"]
     pub fn touch(&mut self, id: StreamId) -> Option<Answer> {
-        let _ = id;
-        None
+        self.streams.as_mut()?.touch(id)
     }
 
     /// How many streams are open, or about to be.
     pub fn streams(&self) -> usize {
-        0
+        self.streams.as_ref().map_or(0, |streams| streams.len())
     }
 
     /// Whether the server said that it is about to stop.
@@ -221,6 +235,39 @@ impl ClientConnection {
         Some(Answer { token, result })
     }
 
+    #[cold]
+    fn stream(
+        &mut self,
+        header: FrameHeader,
+        frame: Frame<'_>,
+        shelf: &mut Shelf,
+        now: Instant,
+    ) -> Option<Answer> {
+        let hearing = Hearing {
+            header,
+            frame,
+            limits: &self.limits,
+            now,
+        };
+        let is_claimed = match &mut self.streams {
+            Some(streams) => streams.hear(&hearing, shelf, &mut self.leaving),
+            None => false,
+        };
+        self.unclaimed += u64::from(!is_claimed);
+        self.poll_event()
+    }
+
+    /// Whether nobody waits for anything.
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.streams() == 0 && !self.framing.has_partial()
+    }
+
+    /// When the frame under way has taken too long, unless it is we who do not read it.
+    fn too_slow_at(&self) -> Option<Instant> {
+        let at = self.framing.too_slow_at(&self.limits)?;
+        self.wants_input(0).then_some(at)
+    }
+
     /// The head says nothing; the fixed header names the call, if the peer fills it.
     fn unreadable(&mut self, header: FrameHeader, error: &dyn std::fmt::Display) -> Option<Answer> {
         let Some(token) = self.pending.remove(&RequestId(header.stream_id)) else {
@@ -254,8 +301,12 @@ impl Connection for ClientConnection {
                         return Ok(answer);
                     }
                 }
-                // We open no streams, so this is nobody's.
-                FrameKind::Stream => self.unclaimed += 1,
+                FrameKind::Stream => {
+                    let answer = self.stream(header, frame, shelf, now);
+                    if answer.is_some() {
+                        return Ok(answer);
+                    }
+                }
             }
         }
         Ok(None)
@@ -278,37 +329,50 @@ impl Connection for ClientConnection {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        if self
-            .framing
-            .too_slow_at(&self.limits)
-            .is_some_and(|at| now >= at)
-        {
+        if self.too_slow_at().is_some_and(|at| now >= at) {
             return Err(ProtocolError::FrameTooSlow);
         }
-        let is_idle = self.pending.is_empty() && !self.framing.has_partial();
-        if is_idle && now >= self.active_at + self.limits.idle {
+        if self.is_idle() && now >= self.active_at + self.limits.idle {
             return Err(ProtocolError::Idle);
+        }
+        if let Some(streams) = &mut self.streams {
+            streams.handle_timeout(&self.limits, now);
         }
         Ok(())
     }
 
-    fn poll_output(&mut self, _: &mut WriteQueue, _: Instant) -> usize {
-        0
+    fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
+        let Some(streams) = &mut self.streams else {
+            return 0;
+        };
+        let before = output.len();
+        let was_full = streams.is_full();
+        streams.poll_output(&self.limits, output, now);
+        if was_full && !streams.is_full() && self.framing.has_partial() {
+            self.framing.restart(now);
+        }
+        output.len().saturating_sub(before)
     }
 
     fn poll_event(&mut self) -> Option<Answer> {
-        None
+        self.streams.as_mut()?.next_answer()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.framing.too_slow_at(&self.limits) {
-            Some(at) => Some(at),
-            None => Some(self.active_at + self.limits.idle),
+        let streams_at = self.streams.as_ref().and_then(|all| all.overdue_at());
+        match (self.too_slow_at(), streams_at) {
+            (Some(at), Some(streams_at)) => Some(at.min(streams_at)),
+            (Some(at), None) | (None, Some(at)) => Some(at),
+            (None, None) => Some(self.active_at + self.limits.idle),
         }
     }
 
+    /// Answers are always welcome, unless streams are full of what nobody has read.
     fn wants_input(&self, _: usize) -> bool {
-        true
+        match &self.streams {
+            Some(streams) => !streams.is_full(),
+            None => true,
+        }
     }
 
     fn bytes_missing(&self) -> usize {

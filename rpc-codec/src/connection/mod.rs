@@ -8,19 +8,25 @@
 //! * `input` – what has arrived: [`Input`], and the [`Shelf`] for pieces of it that are kept
 //! * `framing` – cuts frames, and watches how long one takes to arrive
 //! * `server`, `client` – the two ends
+//! * `inbound` – what comes in at an answering end: [`Arrival`]
+//! * `server_streams`, `client_streams` – the streams of each
 
 mod client;
+mod client_streams;
 mod framing;
+mod inbound;
 mod input;
 mod outgoing;
 mod server;
+mod server_streams;
 
 use std::time::Instant;
 
 pub use crate::stream::StreamId;
 pub use client::{Answer, ClientConnection, RequestId, RequestIds};
+pub use inbound::{Arrival, Inbound, ReplyTo};
 pub use input::{Input, Shelf};
-pub use server::{Arrival, Inbound, ReplyTo, ServerConnection};
+pub use server::ServerConnection;
 
 use crate::{Limits, ProtocolError, WriteQueue};
 

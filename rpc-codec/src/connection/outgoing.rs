@@ -143,7 +143,8 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().eq(other)
 }
 
-fn timeout_ms(context: &Context, now: Instant) -> Result<u32, Status> {
+/// What is left of the time, for the wire; 0 if there is no end to it.
+pub(super) fn timeout_ms(context: &Context, now: Instant) -> Result<u32, Status> {
     let Some(deadline) = context.deadline() else {
         return Ok(0);
     };

@@ -12,22 +12,20 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rpc_core::message::Exchange;
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
+use rpc_core::{Code, Compression, Metadata, Response, Status};
 
 use super::framing::{Framing, Glitches, TooLong, put_head};
+use super::inbound::{Arrival, Inbound, ReplyTo};
 use super::input::{Frame, Input, Shelf};
+use super::server_streams::{Heard, Hearing, ServerStreams};
 use super::{Connection, DRAIN_MARK};
-use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
-use crate::head::{RequestHead, ResponseHead};
+use crate::frame::{FrameHeader, FrameKind};
+use crate::head::ResponseHead;
 use crate::limits::cut;
 use crate::stream::StreamId;
-use crate::{Limits, ProtocolError, WriteQueue, numbers, ret, stream};
-
-/// What an item costs at least in the byte budget: the overhead of tiny ones is their real cost.
-const CHARGE_MIN: usize = 256;
+use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
 
 /// The answering end of one connection.
 #[derive(Debug)]
@@ -38,8 +36,8 @@ const CHARGE_MIN: usize = 256;
 pub struct ServerConnection {
     limits: Arc<Limits>,
     framing: Framing,
-    /// Apart, because few peers commit any and idle connections are many.
-    faults: Option<Box<Faults>>,
+    /// Apart, because few connections have any of it and idle ones are many.
+    rare: Option<Box<Rare>>,
     bytes_in_flight: usize,
     /// The last time the peer sent something or was answered.
     active_at: Instant,
@@ -53,9 +51,10 @@ pub struct ServerConnection {
     over_budget: bool,
 }
 
-/// What a peer did wrong.
+/// What few connections have: streams, and faults of the peer.
 #[derive(Debug, Default)]
-struct Faults {
+struct Rare {
+    streams: ServerStreams,
     glitches: Glitches,
     /// Answers to requests that never reach a handler.
     refusals: WriteQueue,
@@ -69,7 +68,7 @@ impl ServerConnection {
         Self {
             limits,
             framing: Framing::default(),
-            faults: None,
+            rare: None,
             bytes_in_flight: 0,
             active_at: now,
             in_flight: 0,
@@ -96,6 +95,9 @@ impl ServerConnection {
         output: &mut WriteQueue,
         now: Instant,
     ) {
+        if to.exchange == Exchange::Stream {
+            return self.end_stream(&to, result, leaving, output, now);
+        }
         if self.framing.has_partial() && !self.wants_input(0) {
             self.framing.restart(now);
         }
@@ -121,18 +123,21 @@ impl ServerConnection {
         waker: Waker,
         output: &mut WriteQueue,
     ) -> Option<Pipe> {
-        let _ = (to, token, terms, waker, output);
-        None
+        let (limits, now) = (&self.limits, self.active_at);
+        let streams = &mut self.rare.as_mut()?.streams;
+        streams.open(to, (token, terms, waker), limits, output, now)
     }
 
     /// Says that the other end of a stream's pipe has done something. Ask for output then.
     pub fn touch(&mut self, id: StreamId) {
-        let _ = id;
+        if let Some(rare) = &mut self.rare {
+            rare.streams.touch(id);
+        }
     }
 
-    /// How many streams are open.
+    /// How many streams are open, or asked for.
     pub fn streams(&self) -> usize {
-        0
+        self.rare.as_ref().map_or(0, |rare| rare.streams.len())
     }
 
     /// Whether an answer has told the peer that we are about to stop, so that a FIN surprises nobody.
@@ -146,7 +151,30 @@ impl ServerConnection {
     }
 
     fn is_idle(&self) -> bool {
-        self.in_flight == 0 && !self.holds_back && !self.framing.has_partial()
+        self.has_answered() && !self.holds_back && !self.framing.has_partial()
+    }
+
+    #[cold]
+    fn end_stream(
+        &mut self,
+        to: &ReplyTo,
+        result: Result<Response, Status>,
+        leaving: bool,
+        output: &mut WriteQueue,
+        now: Instant,
+    ) {
+        self.active_at = now;
+        if let Some(rare) = &mut self.rare {
+            self.has_told |= leaving;
+            rare.streams
+                .answer(to, result, leaving, &self.limits, output);
+        }
+    }
+
+    fn has_streams(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| !rare.streams.is_empty())
     }
 
     /// When the frame under way has taken too long, unless it is we who do not read it.
@@ -170,7 +198,7 @@ impl ServerConnection {
                 Some(inbound)
             }
             Err((to, status)) => {
-                let refusals = &mut self.faults.get_or_insert_default().refusals;
+                let refusals = &mut self.rare.get_or_insert_default().refusals;
                 write_answer(&to, Err(status), false, &self.limits, refusals);
                 self.glitch();
                 None
@@ -178,23 +206,35 @@ impl ServerConnection {
         }
     }
 
-    fn stream(&mut self, header: FrameHeader) {
-        let refusals = &mut self.faults.get_or_insert_default().refusals;
-        if stream::refuse(header, refusals) {
-            self.glitch();
+    #[cold]
+    fn stream<'a>(&mut self, hearing: &Hearing<'a, '_>, shelf: &mut Shelf) -> Option<Arrival<'a>> {
+        let rare = self.rare.get_or_insert_default();
+        match rare.streams.hear(hearing, shelf) {
+            Heard::Fine => {}
+            Heard::Wrong => self.glitch(),
+            Heard::Asks(inbound) => return Some(Arrival::Request(inbound)),
         }
+        self.poll_event()
     }
 
     fn glitch(&mut self) {
         let (max, window) = (self.limits.glitches_max, self.limits.glitch_window);
-        let faults = self.faults.get_or_insert_default();
-        if let Err(error) = faults.glitches.add(self.active_at, max, window) {
-            faults.fatal = Some(error);
+        let rare = self.rare.get_or_insert_default();
+        if let Err(error) = rare.glitches.add(self.active_at, max, window) {
+            rare.fatal = Some(error);
+        }
+    }
+
+    /// Whether neither faults nor full streams keep frames away.
+    fn takes_frames(&self) -> bool {
+        match &self.rare {
+            Some(rare) => rare.fatal.is_none() && !rare.streams.is_full(),
+            None => true,
         }
     }
 
     fn fatal(&self) -> Option<ProtocolError> {
-        self.faults.as_ref().and_then(|faults| faults.fatal)
+        self.rare.as_ref().and_then(|rare| rare.fatal)
     }
 }
 
@@ -205,7 +245,7 @@ impl Connection for ServerConnection {
     fn next_event<'a>(
         &mut self,
         input: &mut Input<'a>,
-        _: &mut Shelf,
+        shelf: &mut Shelf,
         now: Instant,
     ) -> Result<Option<Arrival<'a>>, ProtocolError> {
         self.active_at = now;
@@ -226,7 +266,20 @@ impl Connection for ServerConnection {
                         return Ok(Some(Arrival::Request(inbound)));
                     }
                 }
-                FrameKind::Stream => self.stream(header),
+                FrameKind::Stream => {
+                    let limits = &Arc::clone(&self.limits);
+                    let hearing = Hearing {
+                        header,
+                        frame,
+                        arrived_at: input.arrived_at(),
+                        limits,
+                        now,
+                    };
+                    let arrival = self.stream(&hearing, shelf);
+                    if arrival.is_some() {
+                        return Ok(arrival);
+                    }
+                }
             }
         }
     }
@@ -244,6 +297,9 @@ impl Connection for ServerConnection {
     /// The peer may still read: what it asked before is answered.
     fn handle_eof(&mut self) {
         self.half_closed = true;
+        if let Some(rare) = &mut self.rare {
+            rare.streams.handle_eof();
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
@@ -253,29 +309,43 @@ impl Connection for ServerConnection {
         if self.is_idle() && now >= self.active_at + self.limits.idle {
             return Err(ProtocolError::Idle);
         }
+        if let Some(rare) = &mut self.rare {
+            rare.streams.handle_timeout(&self.limits, now);
+        }
         Ok(())
     }
 
-    fn poll_output(&mut self, output: &mut WriteQueue, _: Instant) -> usize {
-        let Some(faults) = &mut self.faults else {
+    fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
+        let Some(rare) = &mut self.rare else {
             return 0;
         };
-        let length = faults.refusals.len();
-        if length > 0 {
-            output.append(&mut faults.refusals);
+        let before = output.len();
+        if !rare.refusals.is_empty() {
+            output.append(&mut rare.refusals);
         }
-        length
+        let was_full = rare.streams.is_full();
+        rare.streams.poll_output(&self.limits, output, now);
+        if was_full && !rare.streams.is_full() && self.framing.has_partial() {
+            self.framing.restart(now);
+        }
+        output.len().saturating_sub(before)
     }
 
     fn poll_event(&mut self) -> Option<Arrival<'static>> {
-        None
+        let token = self.rare.as_mut()?.streams.next_gone()?;
+        Some(Arrival::StreamGone(token))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.too_slow_at() {
-            Some(at) => Some(at),
+        let streams_at = match &self.rare {
+            Some(rare) => rare.streams.overdue_at(),
+            None => None,
+        };
+        match (self.too_slow_at(), streams_at) {
+            (Some(at), Some(streams_at)) => Some(at.min(streams_at)),
+            (Some(at), None) | (None, Some(at)) => Some(at),
             // With calls in flight this may be early; the time is asked for again then.
-            None => Some(self.active_at + self.limits.idle),
+            (None, None) => Some(self.active_at + self.limits.idle),
         }
     }
 
@@ -288,7 +358,7 @@ impl Connection for ServerConnection {
         };
         !self.holds_back
             && !self.half_closed
-            && self.fatal().is_none()
+            && self.takes_frames()
             && self.in_flight() < self.limits.connection_calls_max
             && (charged < bytes_max || (self.in_flight == 0 && queued == 0))
     }
@@ -307,202 +377,11 @@ impl Connection for ServerConnection {
     }
 
     fn has_answered(&self) -> bool {
-        self.in_flight == 0
+        self.in_flight == 0 && !self.has_streams()
     }
 
     fn is_finished(&self) -> bool {
-        self.half_closed && self.in_flight == 0 && !self.holds_back
-    }
-}
-
-/// What happens on the answering end of a connection.
-#[derive(Debug)]
-pub enum Arrival<'a> {
-    /// A request arrived. One whose [exchange](ReplyTo::exchange) is a stream is
-    /// [opened](ServerConnection::open_stream) or refused.
-    Request(Inbound<'a>),
-    /// The stream that was opened with this token is over for the peer: drop what serves it. An answer that comes all the
-    /// same does nothing.
-    StreamGone(u64),
-}
-
-/// One request that arrived, still where it lies, and the duty to answer it.
-#[derive(Debug)]
-pub struct Inbound<'a> {
-    /// Owed to the peer; see [`ServerConnection::respond`].
-    pub reply_to: ReplyTo,
-    /// When its last byte was read. Times count from here, however long the request was held back.
-    pub arrived_at: Instant,
-    head: RequestHead<'a>,
-    frame: Frame<'a>,
-    head_bytes: &'a [u8],
-    body: &'a [u8],
-    attachment: &'a [u8],
-}
-
-impl<'a> Inbound<'a> {
-    /// Reads the head of a unary frame. A head that cannot be read is answered under the id that the fixed header has.
-    #[inline]
-    fn read(
-        header: FrameHeader,
-        frame: Frame<'a>,
-        arrived_at: Instant,
-    ) -> Result<Self, (ReplyTo, Status)> {
-        let after_header = frame.bytes.get(HEADER_BYTES..).unwrap_or_default();
-        let (head_bytes, after_head) = after_header
-            .split_at_checked(usize::from(header.head_len))
-            .unwrap_or_default();
-        let head = match RequestHead::decode(head_bytes) {
-            Ok(head) => head,
-            Err(error) => return Err(unreadable(ReplyTo::unread(header), &error)),
-        };
-        let reply_to = ReplyTo::new(header, &head, frame.bytes.len());
-        let body_len = match head.body_len(after_head.len()) {
-            Ok(length) => length,
-            Err(error) => return Err(unreadable(reply_to, &error)),
-        };
-        if head.call_type > 1 {
-            return Err(neither_unary_nor_one_way(reply_to, head.call_type));
-        }
-        let (body, attachment) = after_head.split_at_checked(body_len).unwrap_or_default();
-        Ok(Self {
-            reply_to,
-            arrived_at,
-            head,
-            frame,
-            head_bytes,
-            body,
-            attachment,
-        })
-    }
-
-    /// The name of the method, as it stands in the frame.
-    pub fn func(&self) -> &'a [u8] {
-        self.head.func
-    }
-
-    /// How the caller calls itself.
-    pub fn caller(&self) -> &'a [u8] {
-        self.head.caller
-    }
-
-    /// How the caller calls us.
-    pub fn callee(&self) -> &'a [u8] {
-        self.head.callee
-    }
-
-    /// The time that the caller gave us, in milliseconds; 0 if none.
-    pub fn timeout_ms(&self) -> u32 {
-        self.head.timeout_ms
-    }
-
-    /// How the body is written.
-    pub fn format(&self) -> Format {
-        numbers::format(self.head.content_type)
-    }
-
-    /// How the body is compressed.
-    pub fn compression(&self) -> Compression {
-        numbers::compression(self.head.content_encoding)
-    }
-
-    /// The marks of the chain of calls.
-    pub fn marks(&self) -> Marks {
-        Marks(self.head.message_type)
-    }
-
-    /// The metadata, to be read when somebody asks.
-    #[inline]
-    pub fn metadata(&self, shelf: &mut Shelf) -> Metadata {
-        if self.head.has_metadata {
-            let head = self.frame.keep(self.head_bytes, shelf);
-            Metadata::unread(head, RequestHead::read_metadata)
-        } else {
-            Metadata::new()
-        }
-    }
-
-    /// The body, compressed as [`Inbound::compression`] says.
-    #[inline]
-    pub fn body(&self, shelf: &mut Shelf) -> Bytes {
-        self.frame.keep(self.body, shelf)
-    }
-
-    /// The attachment.
-    #[inline]
-    pub fn attachment(&self, shelf: &mut Shelf) -> Bytes {
-        self.frame.keep(self.attachment, shelf)
-    }
-
-    /// Length of the whole frame.
-    pub fn frame_bytes(&self) -> usize {
-        self.frame.bytes.len()
-    }
-}
-
-#[cold]
-fn unreadable(to: ReplyTo, error: &dyn std::fmt::Display) -> (ReplyTo, Status) {
-    let text = format!("the head of the request cannot be read: {error}");
-    (to, Status::new(Code::Malformed, text))
-}
-
-#[cold]
-fn neither_unary_nor_one_way(to: ReplyTo, call_type: u32) -> (ReplyTo, Status) {
-    let text = format!("call type {call_type} is neither unary (0) nor one-way (1)");
-    (to, Status::new(Code::Malformed, text))
-}
-
-/// The duty to answer one request. Whoever holds it answers once.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "every request is owed an answer: hand this to `ServerConnection::respond`"]
-pub struct ReplyTo {
-    request_id: u32,
-    /// Bytes 10 to 13 of the request, which clients in Go tell answers apart by.
-    stream_id: u32,
-    version: u8,
-    exchange: Exchange,
-    marks: Marks,
-    content_type: u32,
-    charge: usize,
-}
-
-impl ReplyTo {
-    fn new(header: FrameHeader, head: &RequestHead<'_>, frame_bytes: usize) -> Self {
-        Self {
-            request_id: head.request_id,
-            exchange: if head.call_type == 1 {
-                Exchange::OneWay
-            } else {
-                Exchange::Unary
-            },
-            marks: Marks(head.message_type),
-            content_type: head.content_type,
-            charge: frame_bytes.max(CHARGE_MIN),
-            ..Self::unread(header)
-        }
-    }
-
-    /// What is known of a request whose head cannot be read.
-    fn unread(header: FrameHeader) -> Self {
-        Self {
-            request_id: header.stream_id,
-            stream_id: header.stream_id,
-            version: header.version,
-            exchange: Exchange::Unary,
-            marks: Marks::default(),
-            content_type: 0,
-            charge: 0,
-        }
-    }
-
-    /// Whether anybody waits for the answer.
-    pub fn exchange(&self) -> Exchange {
-        self.exchange
-    }
-
-    /// The stream that is asked for, if one is.
-    pub fn stream_id(&self) -> StreamId {
-        StreamId(self.stream_id)
+        self.half_closed && self.has_answered() && !self.holds_back
     }
 }
 
@@ -612,9 +491,3 @@ fn write_failure(
 
 /// The longest text that fits a head whatever else stands there.
 const MESSAGE_BYTES_FIT: usize = 60_000;
-
-impl ReplyTo {
-    fn header(&self) -> FrameHeader {
-        FrameHeader::unary(self.stream_id, self.version)
-    }
-}

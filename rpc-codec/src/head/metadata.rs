@@ -12,16 +12,21 @@ use crate::HeadError;
 /// what a peer sends.
 const FEW: usize = 16;
 
-/// Reads one entry; what is missing is empty, of what comes twice the last counts.
-pub(super) fn entry(message: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+/// Reads one entry of a head; what is missing is empty, of what comes twice the last counts.
+pub(crate) fn entry(message: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+    // An entry is a level of its own.
+    entry_at(message, LEVELS - 1)
+}
+
+/// Reads one entry in which groups may be nested as deep as `levels`.
+pub(crate) fn entry_at(message: &[u8], levels: usize) -> Result<(&[u8], &[u8]), HeadError> {
     let mut fields = Fields::new(message);
     let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     while let Some(tag) = fields.next_tag()? {
         match tag.field() {
             ENTRY_KEY => name = utf8(fields.bytes(tag)?)?,
             ENTRY_VALUE => value = fields.bytes(tag)?,
-            // An entry is a level of its own.
-            _ => fields.skip(tag, LEVELS - 1)?,
+            _ => fields.skip(tag, levels)?,
         }
     }
     Ok((name, value))
@@ -29,17 +34,22 @@ pub(super) fn entry(message: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
 
 /// Reads all entries that are in field `wanted` of a head, without copying them. A key appears once, where it came first
 /// and with the value that came last. The head was checked when it arrived; should it be broken, reading stops there.
-pub(super) fn entries(head: &Bytes, wanted: u32) -> Vec<(Key, Bytes)> {
+pub(crate) fn entries(head: &Bytes, wanted: u32) -> Vec<(Key, Bytes)> {
     let mut entries = Entries::default();
-    let mut fields = Fields::new(head);
+    entries.read(head, head, wanted);
+    entries.list
+}
+
+/// The same of the messages that are in field `outer` of a message, which count as one.
+pub(crate) fn nested_entries(message: &Bytes, outer: u32, wanted: u32) -> Vec<(Key, Bytes)> {
+    let mut entries = Entries::default();
+    let mut fields = Fields::new(message);
     while let Ok(Some(tag)) = fields.next_tag() {
-        if tag.field() == wanted {
-            let Ok((name, value)) = fields.bytes(tag).and_then(entry) else {
+        if tag.field() == outer {
+            let Ok(inner) = fields.bytes(tag) else {
                 break;
             };
-            if let Some(name) = Key::from_utf8(head.slice_ref(name)) {
-                entries.put(name, head.slice_ref(value));
-            }
+            entries.read(message, inner, wanted);
         } else if fields.skip(tag, LEVELS).is_err() {
             break;
         }
@@ -55,6 +65,23 @@ struct Entries {
 }
 
 impl Entries {
+    /// Takes those of field `wanted` of `message`, which is a piece of `whole`.
+    fn read(&mut self, whole: &Bytes, message: &[u8], wanted: u32) {
+        let mut fields = Fields::new(message);
+        while let Ok(Some(tag)) = fields.next_tag() {
+            if tag.field() == wanted {
+                let Ok((name, value)) = fields.bytes(tag).and_then(entry) else {
+                    break;
+                };
+                if let Some(name) = Key::from_utf8(whole.slice_ref(name)) {
+                    self.put(name, whole.slice_ref(value));
+                }
+            } else if fields.skip(tag, LEVELS).is_err() {
+                break;
+            }
+        }
+    }
+
     fn put(&mut self, key: Key, value: Bytes) {
         let place = self.place(&key);
         if let Some(entry) = place.and_then(|place| self.list.get_mut(place)) {

@@ -8,8 +8,8 @@
 //! What is accepted and what is refused is what the protobuf library accepts and refuses (`tests/head_oracle.rs`),
 //! with one exception: a request without a head calls nothing.
 
-mod metadata;
-mod proto;
+pub(crate) mod metadata;
+pub(crate) mod proto;
 mod request;
 mod response;
 

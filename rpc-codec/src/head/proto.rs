@@ -13,7 +13,7 @@ use bytes::BufMut;
 use crate::HeadError;
 
 /// How deep groups may be nested in a head. The protobuf library draws the line there too.
-pub(super) const LEVELS: usize = 100;
+pub(crate) const LEVELS: usize = 100;
 
 const VARINT: u32 = 0;
 const EIGHT_BYTES: u32 = 1;
@@ -24,7 +24,7 @@ const FOUR_BYTES: u32 = 5;
 
 /// What stands before a value: the number of its field, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tag(u32);
+pub(crate) struct Tag(u32);
 
 impl Tag {
     const fn new(field: u32, wire_type: u32) -> Self {
@@ -32,7 +32,7 @@ impl Tag {
     }
 
     #[inline]
-    pub(super) const fn field(self) -> u32 {
+    pub(crate) const fn field(self) -> u32 {
         self.0 >> 3
     }
 
@@ -44,18 +44,18 @@ impl Tag {
 
 /// Takes fields off the front of a message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
     /// The next tag, or `None` where the message ends. It may yet be nonsense: reading its value tells.
     #[inline]
-    pub(super) fn next_tag(&mut self) -> Result<Option<Tag>, HeadError> {
+    pub(crate) fn next_tag(&mut self) -> Result<Option<Tag>, HeadError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -69,26 +69,26 @@ impl<'a> Fields<'a> {
         clippy::cast_possible_truncation,
         reason = "protobuf keeps the low bits"
     )]
-    pub(super) fn uint32(&mut self, tag: Tag) -> Result<u32, HeadError> {
+    pub(crate) fn uint32(&mut self, tag: Tag) -> Result<u32, HeadError> {
         expect(tag, VARINT)?;
         Ok(self.varint()? as u32)
     }
 
     /// A signed number of 32 bits, in the low bits of a longer one.
     #[inline]
-    pub(super) fn int32(&mut self, tag: Tag) -> Result<i32, HeadError> {
+    pub(crate) fn int32(&mut self, tag: Tag) -> Result<i32, HeadError> {
         Ok(i32::from_ne_bytes(self.uint32(tag)?.to_ne_bytes()))
     }
 
     /// Bytes after their length.
     #[inline]
-    pub(super) fn bytes(&mut self, tag: Tag) -> Result<&'a [u8], HeadError> {
+    pub(crate) fn bytes(&mut self, tag: Tag) -> Result<&'a [u8], HeadError> {
         expect(tag, BYTES)?;
         self.delimited()
     }
 
     /// Steps over the value that `tag` announces, whatever it is; groups no deeper than `levels`, at most [`LEVELS`].
-    pub(super) fn skip(&mut self, tag: Tag, levels: usize) -> Result<(), HeadError> {
+    pub(crate) fn skip(&mut self, tag: Tag, levels: usize) -> Result<(), HeadError> {
         match (tag.field(), tag.wire_type()) {
             (0, _) => return Err(HeadError::FieldNumber),
             (_, VARINT) => {
@@ -196,7 +196,7 @@ fn expect(tag: Tag, wire_type: u32) -> Result<(), HeadError> {
 }
 
 /// What is written into a message, or only measured: both go through the same list of fields.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     /// A number; 0 is not written.
     fn number(&mut self, field: u32, value: u32);
     /// A signed number; 0 is not written.
@@ -205,11 +205,13 @@ pub(super) trait Sink {
     fn bytes(&mut self, field: u32, value: &[u8]);
     /// One entry of a map, written even if both are empty.
     fn entry(&mut self, field: u32, key: &[u8], value: &[u8]);
+    /// What stands before a message of `length` bytes, written even if that has none.
+    fn message(&mut self, field: u32, length: usize);
 }
 
 /// Measures.
 #[derive(Debug, Default)]
-pub(super) struct Length(pub(super) usize);
+pub(crate) struct Length(pub(crate) usize);
 
 impl Sink for Length {
     fn number(&mut self, field: u32, value: u32) {
@@ -233,11 +235,15 @@ impl Sink for Length {
     fn entry(&mut self, field: u32, key: &[u8], value: &[u8]) {
         self.0 += delimited_len(field, entry_len(key, value));
     }
+
+    fn message(&mut self, field: u32, length: usize) {
+        self.0 += tag_len(field) + varint_len(length as u64);
+    }
 }
 
 /// Writes.
 #[derive(Debug)]
-pub(super) struct Writer<'a, B>(pub(super) &'a mut B);
+pub(crate) struct Writer<'a, B>(pub(crate) &'a mut B);
 
 impl<B: BufMut> Sink for Writer<'_, B> {
     fn number(&mut self, field: u32, value: u32) {
@@ -263,6 +269,10 @@ impl<B: BufMut> Sink for Writer<'_, B> {
         self.pair(Tag::new(field, BYTES), entry_len(key, value) as u64);
         self.bytes(ENTRY_KEY, key);
         self.bytes(ENTRY_VALUE, value);
+    }
+
+    fn message(&mut self, field: u32, length: usize) {
+        self.pair(Tag::new(field, BYTES), length as u64);
     }
 }
 
@@ -296,9 +306,9 @@ impl<B: BufMut> Writer<'_, B> {
 }
 
 /// The field of a map entry that holds its key.
-pub(super) const ENTRY_KEY: u32 = 1;
+pub(crate) const ENTRY_KEY: u32 = 1;
 /// The field of a map entry that holds its value.
-pub(super) const ENTRY_VALUE: u32 = 2;
+pub(crate) const ENTRY_VALUE: u32 = 2;
 
 fn entry_len(key: &[u8], value: &[u8]) -> usize {
     let mut length = Length::default();

@@ -1,9 +1,27 @@
-//! Stream frames. Streams are not served yet; what a peer sends of them is refused in a way that it understands.
+//! Streams on the wire: many messages in one call, either way, beside others on one connection.
+//!
+//! A stream is opened by an INIT that names a method and answered by an INIT; DATA frames carry one message each;
+//! FEEDBACK makes room for more; CLOSE ends one direction in order, or both at once. Everything here is a value: the
+//! machines in [`connection`](crate::connection) are told frames and drive them.
+//!
+//! # Layout
+//!
+//! * [`meta`] – what INIT, FEEDBACK and CLOSE say: [`InitMeta`], [`FeedbackMeta`], [`CloseMeta`]
+//! * `write` – how frames are written
+//! * `window` – how many bytes may be on their way
+//! * `state` – what may come at which time, at either end
+//! * `send`, `recv` – the two halves of a stream, each at its end of a pipe
+//! * `table` – the streams of one connection, and whose turn it is
 
-use bytes::BufMut;
+pub mod meta;
+pub(crate) mod recv;
+pub(crate) mod send;
+pub(crate) mod state;
+pub(crate) mod table;
+pub(crate) mod window;
+pub(crate) mod write;
 
-use crate::WriteQueue;
-use crate::frame::{FrameHeader, FrameKind};
+pub use meta::{CloseMeta, FeedbackMeta, InitMeta, InitRequest, InitResponse};
 
 /// Names one stream on one connection. The end that opens it chooses the number: from 100 on, one more each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,36 +35,3 @@ pub const DATA: u8 = 2;
 pub const FEEDBACK: u8 = 3;
 /// Ends one direction, or both.
 pub const CLOSE: u8 = 4;
-
-/// The payload of an INIT that refuses: `response_meta { ret: 12, error_msg: "streams are not served here" }`.
-const NO_METHOD: &[u8] = b"\x12\x1f\x08\x0c\x12\x1bstreams are not served here";
-/// The payload of a CLOSE that resets a stream nobody knows: `close_type: 1, ret: 1000`.
-const UNKNOWN_STREAM: &[u8] = b"\x08\x01\x10\xe8\x07";
-/// The payload of a CLOSE that answers a frame nobody understands: `close_type: 1, ret: 1`.
-const MALFORMED: &[u8] = b"\x08\x01\x10\x01";
-
-/// Refuses a stream frame. Returns whether the peer did something wrong, beyond asking for what is not there.
-pub(crate) fn refuse(header: FrameHeader, output: &mut WriteQueue) -> bool {
-    let (stream_frame_type, payload, is_wrong) = match header.stream_frame_type {
-        INIT => (INIT, NO_METHOD, false),
-        // It may have crossed a CLOSE of ours, and is never answered.
-        CLOSE => return false,
-        DATA | FEEDBACK => (CLOSE, UNKNOWN_STREAM, true),
-        _ => (CLOSE, MALFORMED, true),
-    };
-    let length = u32::try_from(payload.len()).expect("the payloads above are short");
-    let answer = FrameHeader {
-        kind: FrameKind::Stream,
-        stream_frame_type,
-        total_len: 16 + length,
-        head_len: 0,
-        stream_id: header.stream_id,
-        version: 0,
-        reserved: 0,
-    };
-    output.put_with(|out| {
-        out.put_slice(&answer.encode());
-        out.put_slice(payload);
-    });
-    is_wrong
-}

@@ -1,15 +1,16 @@
 //! The answering machine, fed in pieces, while time passes and handlers finish when they like.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
 use rpc_codec::connection::{Arrival, Connection, Inbound, ReplyTo, ServerConnection, Shelf};
+use rpc_codec::stream::InitMeta;
 use rpc_codec::{Limits, ProtocolError};
 use rpc_core::message::Exchange;
-use rpc_core::{Response, Status};
+use rpc_core::{Code, Response, Status};
 
 use super::oracle::{RequestProtocol, ResponseProtocol};
 use super::reference::{self, Frame};
@@ -45,6 +46,8 @@ struct Driver {
     owed: Vec<(ReplyTo, Due, usize)>,
     due: Vec<Due>,
     due_on_streams: Vec<u32>,
+    /// Ids on which a stream was refused or reset: what else comes there means nothing.
+    closed_streams: BTreeSet<u32>,
     glitches: u32,
     /// Whether the machine holds more bytes than it may, or did and is not down to half of that again.
     is_over_budget: bool,
@@ -88,6 +91,7 @@ impl Driver {
             owed: Vec::new(),
             due: Vec::new(),
             due_on_streams: Vec::new(),
+            closed_streams: BTreeSet::new(),
             glitches: 0,
             is_over_budget: false,
             reads_since: None,
@@ -210,6 +214,11 @@ impl Driver {
                 .machine
                 .next_event(&mut input, &mut shelf, self.wire.now)
             {
+                Ok(Some(Arrival::Request(inbound)))
+                    if inbound.reply_to.exchange() == Exchange::Stream =>
+                {
+                    self.refuse_stream(inbound)?;
+                }
                 Ok(Some(Arrival::Request(inbound))) => self.take(inbound, &mut shelf)?,
                 Ok(Some(Arrival::StreamGone(_))) => return Err("no stream was opened".into()),
                 Ok(None) => break,
@@ -221,6 +230,23 @@ impl Driver {
         }
         self.wire.input.extend_from_slice(input.rest());
         Ok(())
+    }
+
+    fn refuse_stream(&mut self, inbound: Inbound<'_>) -> Result<(), String> {
+        demand(
+            self.machine.streams() == 1,
+            "a stream that is asked for counts",
+        )?;
+        let status = Status::new(Code::NoMethod, "no streams here");
+        let (machine, wire) = (&mut self.machine, &mut self.wire);
+        machine.respond(
+            inbound.reply_to,
+            Err(status),
+            false,
+            &mut wire.output,
+            wire.now,
+        );
+        demand(self.machine.streams() == 0, "one that was refused does not")
     }
 
     fn note_damage(&mut self, error: ProtocolError) -> Result<(), String> {
@@ -287,13 +313,25 @@ impl Driver {
                     self.due.extend(due);
                     self.glitches += 1;
                 }
-                Fate::Stream => {
-                    self.due_on_streams.push(frame.stream_id);
-                    self.glitches += u32::from(frame.stream_frame_type != 1);
-                }
+                Fate::Stream => self.note_stream(&frame),
             }
         }
         None
+    }
+
+    /// A stream that is asked for is refused, and what belongs to none is reset, once.
+    fn note_stream(&mut self, frame: &Frame) {
+        let id = frame.stream_id;
+        let payload = [&frame.head[..], &frame.rest[..]].concat();
+        let is_sound = match frame.stream_frame_type {
+            1 => InitMeta::decode(&payload).is_ok(),
+            4 => return,
+            _ if self.closed_streams.contains(&id) => return,
+            _ => false,
+        };
+        self.closed_streams.insert(id);
+        self.due_on_streams.push(id);
+        self.glitches += u32::from(!is_sound);
     }
 
     /// A handler finishes: any of them, with any outcome.
@@ -382,7 +420,8 @@ impl Driver {
             let asked = asked.ok_or_else(|| format!("nobody asked for {head:?}"))?;
             self.due.swap_remove(asked);
         }
-        let all_answered = self.due.is_empty() || self.end.is_some();
+        let all_answered =
+            (self.due.is_empty() && self.due_on_streams.is_empty()) || self.end.is_some();
         demand(
             all_answered,
             "everybody who asked for an answer has got one",

@@ -260,6 +260,16 @@ impl Reader {
         Poll::Ready(next)
     }
 
+    /// Ready when the writer has said that nothing follows, though messages may still wait to be read.
+    pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state();
+        if state.end.is_some() {
+            return Poll::Ready(());
+        }
+        state.reading = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// How many bytes the next message has, if it is there.
     pub fn next_len(&self) -> Option<usize> {
         self.0.state().messages.front().map(Bytes::len)
@@ -271,6 +281,8 @@ impl Drop for Reader {
         let (waker, unread) = {
             let mut state = self.0.state();
             state.is_reader_gone = true;
+            // What nobody will read makes room all the same.
+            state.credit += state.unread.bytes;
             state.unread = Unread::default();
             (state.writing.take(), std::mem::take(&mut state.messages))
         };
@@ -425,6 +437,30 @@ mod tests {
             Poll::Ready(Some(Err(_)))
         ));
         assert_eq!(writer.unread(), Unread::default());
+    }
+
+    #[test]
+    fn what_a_reader_leaves_unread_is_credit_too() {
+        let (writer, reader) = lane();
+        let (count, waker) = counting();
+        assert!(writer.put(message(40)) && writer.put(message(2)));
+        assert_eq!(writer.take_credit(42, &waker), None);
+        drop(reader);
+        assert_eq!(count.woken(), 1);
+        assert_eq!(writer.take_credit(42, &waker), Some(42));
+    }
+
+    #[test]
+    fn an_end_is_known_before_the_messages_in_front_of_it_are_read() {
+        let (writer, reader) = lane();
+        let (count, waker) = counting();
+        let mut cx = Context::from_waker(&waker);
+        assert!(writer.put(message(1)));
+        assert!(reader.poll_ended(&mut cx).is_pending());
+        writer.end(Ok(()));
+        assert_eq!(count.woken(), 1);
+        assert!(reader.poll_ended(&mut cx).is_ready());
+        assert!(matches!(next(&reader, &waker), Poll::Ready(Some(Ok(_)))));
     }
 
     #[test]
