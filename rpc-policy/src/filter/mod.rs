@@ -36,6 +36,7 @@ pub(crate) mod tests {
             alias: None,
             service: "test.Service",
             idempotency,
+            shape: Shape::Unary,
         }
     }
 
