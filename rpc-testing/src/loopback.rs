@@ -95,7 +95,7 @@ impl Loopback {
         sent.expect("a failure has a number other than 0")
     }
 
-    /// Serves a stream that has arrived. Its time ends it even while nobody waits for it.
+    /// Serves a stream that has arrived. Its time ends it even while nobody waits for it; whoever does has the same time.
     fn streamed(&self, mut request: Request) -> impl Future<Output = Outcome> + use<> {
         if let Some(pipe) = request.take_pipe() {
             let frame = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
@@ -110,7 +110,7 @@ impl Loopback {
         }
         let router = Arc::clone(&self.router);
         let time_out = time_out(request.context());
-        OnThread::run(async move { within(time_out, router.call(request)).await? })
+        OnThread::run(async move { within(time_out, router.call(request)).await.ok() })
     }
 
     fn unpacked(&self, mut response: Response) -> Result<Response, Status> {

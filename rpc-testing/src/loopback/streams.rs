@@ -29,8 +29,8 @@ struct State {
 }
 
 impl OnThread {
-    /// Runs `handler` until it is done.
-    pub(super) fn run(handler: impl Future<Output = Outcome> + Send + 'static) -> Self {
+    /// Runs `handler` until it is done. One without an outcome leaves it to others to say what became of the stream.
+    pub(super) fn run(handler: impl Future<Output = Option<Outcome>> + Send + 'static) -> Self {
         let shared = Arc::<Shared>::default();
         let ours = Arc::clone(&shared);
         thread::Builder::new()
@@ -42,13 +42,13 @@ impl OnThread {
 }
 
 impl Shared {
-    fn run(&self, handler: impl Future<Output = Outcome>) {
+    fn run(&self, handler: impl Future<Output = Option<Outcome>>) {
         let outcome = {
             let mut handler = pin!(handler);
             park::wait(std::future::poll_fn(|cx| {
                 match self.is_dropped.poll_rung(cx) {
                     Poll::Ready(()) => Poll::Ready(None),
-                    Poll::Pending => handler.as_mut().poll(cx).map(Some),
+                    Poll::Pending => handler.as_mut().poll(cx),
                 }
             }))
         };
