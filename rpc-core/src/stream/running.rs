@@ -173,3 +173,107 @@ impl Wake for Waiting {
         self.wake_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::Bytes;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Count {
+        fn woken(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counting() -> (Arc<Count>, Waker) {
+        let count = Arc::<Count>::default();
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    fn poll(call: &Running, half: Half, waker: &Waker) -> Poll<Result<(), Status>> {
+        call.poll(half, &Context::from_waker(waker)).map_ok(drop)
+    }
+
+    #[test]
+    fn who_came_while_the_call_was_polled_is_woken_to_come_again() {
+        let (polled, is_polled) = mpsc::channel();
+        let (go_on, goes_on) = mpsc::channel::<()>();
+        // Poll by poll, each as long as it is told; it never ends.
+        let goes_on = Mutex::new(goes_on);
+        let call = Running::new(Box::pin(poll_fn(move |_| {
+            polled.send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+            Poll::Pending
+        })));
+        let other = call.clone();
+        let reader = thread::spawn(move || poll(&other, Half::Reads, Waker::noop()).is_pending());
+        is_polled.recv().unwrap();
+        let (count, waker) = counting();
+        assert!(poll(&call, Half::Writes, &waker).is_pending());
+        assert_eq!(count.woken(), 0);
+        go_on.send(()).unwrap();
+        assert!(reader.join().unwrap());
+        assert_eq!(count.woken(), 1);
+        go_on.send(()).unwrap();
+        assert!(poll(&call, Half::Writes, &waker).is_pending());
+        assert_eq!(count.woken(), 1, "who came again has missed nothing");
+    }
+
+    #[test]
+    fn news_of_the_call_and_its_end_are_for_both_halves() {
+        let waker_of_call = Arc::new(Mutex::new(None::<Waker>));
+        let end = Arc::new(AtomicBool::new(false));
+        let (seen, is_over) = (Arc::clone(&waker_of_call), Arc::clone(&end));
+        let call = Running::new(Box::pin(poll_fn(move |cx| {
+            *seen.lock().unwrap() = Some(cx.waker().clone());
+            if is_over.load(Ordering::SeqCst) {
+                Poll::Ready(Ok(Response::new(Bytes::new())))
+            } else {
+                Poll::Pending
+            }
+        })));
+        let (reads, writes) = (counting(), counting());
+        for round in 1..=2 {
+            assert!(poll(&call, Half::Reads, &reads.1).is_pending());
+            assert!(poll(&call, Half::Writes, &writes.1).is_pending());
+            let waker = waker_of_call.lock().unwrap().take().unwrap();
+            waker.wake();
+            assert_eq!((reads.0.woken(), writes.0.woken()), (round, round));
+        }
+        assert!(poll(&call, Half::Reads, &reads.1).is_pending());
+        end.store(true, Ordering::SeqCst);
+        let over = poll(&call, Half::Writes, &writes.1);
+        assert!(matches!(over, Poll::Ready(Ok(()))));
+        assert_eq!(reads.0.woken(), 3);
+        assert!(matches!(
+            poll(&call, Half::Reads, &reads.1),
+            Poll::Ready(Ok(()))
+        ));
+    }
+
+    #[test]
+    fn a_call_that_is_over_holds_nothing() {
+        let held = Arc::new(());
+        let holds = Arc::clone(&held);
+        let call = Running::new(Box::pin(async move {
+            let _held = holds;
+            Err(Status::internal("over"))
+        }));
+        assert!(poll(&call, Half::Reads, Waker::noop()).is_ready());
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}
