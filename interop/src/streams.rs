@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tern::stream::{Inbound, Outbound};
-use tern::{Bytes, Context, Status};
+use tern::{Context, Status};
 
 use crate::pb::{Order, Piece, Streams, Summary, blocking};
 
@@ -105,7 +105,7 @@ pub fn piece(number: u32, bytes: u32) -> Piece {
     let length = usize::try_from(bytes).unwrap_or(usize::MAX);
     Piece {
         number,
-        payload: Bytes::from(vec![number.to_le_bytes()[0]; length]),
+        payload: vec![number.to_le_bytes()[0]; length],
         ..Piece::default()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The templates spell out every path, because a message may well be called `Result` or `Send`.
 
+mod shapes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
@@ -12,6 +14,7 @@ use prost_types::method_options::IdempotencyLevel;
 use crate::error::BuildError;
 use crate::parse::alias_in_comment;
 use crate::plan::{Externs, Method, Package, Plan, Service};
+use shapes::Signature;
 
 /// A file to be written.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,7 +151,11 @@ impl Stub<'_> {
         } = self.service;
         let rows = self.each_method(|i, method, _| {
             let Method {
-                name, path, alias, ..
+                name,
+                path,
+                alias,
+                shape,
+                ..
             } = method;
             let idempotency = match method.idempotency {
                 IdempotencyLevel::IdempotencyUnknown => "Unknown",
@@ -163,7 +170,7 @@ impl Stub<'_> {
             alias: {alias:?},
             service: {full_name:?},
             idempotency: {r}::Idempotency::{idempotency},
-            shape: {r}::Shape::Unary,
+            shape: {r}::Shape::{shape:?},
         }},
 "
             )
@@ -189,13 +196,14 @@ pub static {table}: {r}::ServiceDescriptor = {r}::ServiceDescriptor {{
             let ident = &method.ident;
             let docs = method_docs(types, method, &format!("Answers `{}`.", method.name), 1);
             let gap = if i == 0 { "" } else { "\n" };
-            let (input, output) = (&types.input_type, &types.output_type);
+            let signature =
+                Signature::new(r, method.shape, &types.input_type, &types.output_type);
+            let (parameters, output) = (signature.parameters("        "), &signature.output);
             format!(
                 "{gap}{docs}    fn {ident}(
         &self,
         cx: &{r}::Context,
-        request: {input},
-    ) -> impl ::core::future::Future<Output = ::core::result::Result<{output}, {r}::Status>> + ::core::marker::Send;
+{parameters}    ) -> impl ::core::future::Future<Output = ::core::result::Result<{output}, {r}::Status>> + ::core::marker::Send;
 "
             )
         });
@@ -219,12 +227,13 @@ pub static {table}: {r}::ServiceDescriptor = {r}::ServiceDescriptor {{
             let docs = method_docs(types, method, &format!("Answers `{}`.", method.name), 2);
             let gap = if i == 0 { "" } else { "\n" };
             let (input, output) = (inside(&types.input_type), inside(&types.output_type));
+            let signature = Signature::new(r, method.shape, &input, &output);
+            let (parameters, output) = (signature.parameters("            "), &signature.output);
             format!(
                 "{gap}{docs}        fn {ident}(
             &self,
             cx: &{r}::Context,
-            request: {input},
-        ) -> ::core::result::Result<{output}, {r}::Status>;
+{parameters}        ) -> ::core::result::Result<{output}, {r}::Status>;
 "
             )
         });
@@ -270,15 +279,9 @@ impl {name}Server {{
     fn mount(&self, handler: &str, wait: &str) -> String {
         let r = self.r;
         let arms = self.each_method(|i, method, _| {
-            let ident = &method.ident;
-            format!(
-                "                    {i} => {{
-                        let (call, message) = {r}::stub::Incoming::open(request)?;
-                        let reply = {handler}::{ident}(&self.0, call.context(), message){wait};
-                        call.close(reply)
-                    }}
-"
-            )
+            let call = format!("{handler}::{}", method.ident);
+            let served = shapes::served(r, method.shape, &call, wait);
+            format!("                    {i} => {{\n{served}                    }}\n")
         });
         format!(
             "        struct Stub<H>(H);
@@ -309,13 +312,9 @@ impl {name}Server {{
             let ident = &method.ident;
             let docs = method_docs(types, method, &format!("Calls `{}`.", method.name), 1);
             let (input, output) = (beside_s(&types.input_type), beside_s(&types.output_type));
-            format!(
-                "
-{docs}    pub fn {ident}(&self, request: {input}) -> {r}::Call<S, {input}, {output}> {{
-        {r}::Call::new(self.service.clone(), &{table}.methods[{i}], request)
-    }}
-"
-            )
+            let row = format!("&{table}.methods[{i}]");
+            let called = shapes::called(r, method.shape, input, output, &row);
+            format!("\n{docs}    pub fn {ident}{called}")
         });
         format!(
             "

@@ -32,6 +32,9 @@
 //! `(trpc.alias)` go to the table. The files that declare the alias, `trpc/proto/trpc_options.proto` and `trpc.proto`,
 //! are built in; one of that name in an include directory comes first.
 //!
+//! A method with `stream` before its request takes an `Inbound` of them, one with `stream` before its reply an
+//! `Outbound`, in both traits; its client method gives a `StreamCall` to open. All three are in `tern::stream`.
+//!
 //! Stubs are made for the services of listed files. Imported files give their messages only.
 //!
 //! # Which file is called what
@@ -58,8 +61,8 @@
 //!
 //! # What is not there yet
 //!
-//! Streaming methods are refused, and so are files of an `edition` instead of `proto2` or `proto3`. Code blocks in
-//! comments become code blocks in the documentation, which rustdoc takes for tests unless they are marked as `text`.
+//! Files of an `edition` instead of `proto2` or `proto3` are refused. Code blocks in comments become code blocks in the
+//! documentation, which rustdoc takes for tests unless they are marked as `text`.
 //!
 //! # Lints
 //!

@@ -51,9 +51,29 @@ pub(crate) struct Service {
 pub(crate) struct Method {
     pub(crate) name: String,
     pub(crate) at: Position,
-    pub(crate) is_streaming: bool,
+    pub(crate) shape: Shape,
     pub(crate) alias: Option<String>,
     pub(crate) idempotency: IdempotencyLevel,
+}
+
+/// How many messages a call of a method has, each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Unary,
+    ClientStream,
+    ServerStream,
+    Duplex,
+}
+
+impl Shape {
+    fn of(method: &MethodDescriptor) -> Self {
+        match (method.is_client_streaming(), method.is_server_streaming()) {
+            (false, false) => Self::Unary,
+            (true, false) => Self::ClientStream,
+            (false, true) => Self::ServerStream,
+            (true, true) => Self::Duplex,
+        }
+    }
 }
 
 /// Reads the files in the list and all they import. A file comes after those it imports.
@@ -165,7 +185,7 @@ fn declared_method(method: &MethodDescriptor, lines: &Lines<'_>, comment_alias: 
     Method {
         name: method.name().to_owned(),
         at: lines.at(method.path()),
-        is_streaming: method.is_client_streaming() || method.is_server_streaming(),
+        shape: Shape::of(method),
         alias: alias_option(method).or_else(from_comment),
         idempotency: options.map_or(
             IdempotencyLevel::IdempotencyUnknown,

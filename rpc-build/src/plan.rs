@@ -8,7 +8,7 @@ use prost_types::method_options::IdempotencyLevel;
 use prost_types::{DescriptorProto, FileDescriptorProto};
 
 use crate::error::{BuildError, Position};
-use crate::parse::{self, Source};
+use crate::parse::{self, Shape, Source};
 
 /// All that is emitted for one compilation.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ pub(crate) struct Method {
     pub(crate) path: String,
     pub(crate) alias: Option<String>,
     pub(crate) idempotency: IdempotencyLevel,
+    pub(crate) shape: Shape,
 }
 
 /// Rust types that stand for proto types, which begin with a dot. A package stands for all types in it.
@@ -117,7 +118,7 @@ impl Service {
     fn new(package: &str, declared: &parse::Service) -> Result<Self, BuildError> {
         let mut methods: Vec<Method> = Vec::new();
         for method in &declared.methods {
-            let planned = Method::new(package, declared, method)?;
+            let planned = Method::new(package, declared, method);
             refuse_same_method(&methods, &planned, declared, &method.at)?;
             methods.push(planned);
         }
@@ -130,30 +131,17 @@ impl Service {
 }
 
 impl Method {
-    fn new(
-        package: &str,
-        service: &parse::Service,
-        declared: &parse::Method,
-    ) -> Result<Self, BuildError> {
-        if declared.is_streaming {
-            return Err(BuildError::Refused {
-                problem: format!(
-                    "streaming is not supported yet: {} in {}",
-                    declared.name, service.full_name
-                ),
-                at: declared.at.clone(),
-                remedy: "make it unary or move it to another file",
-            });
-        }
+    fn new(package: &str, service: &parse::Service, declared: &parse::Method) -> Self {
         // Without a package the dot stays: the other implementations of the protocol call it so.
         let path = format!("/{package}.{}/{}", service.name, declared.name);
-        Ok(Self {
+        Self {
             name: declared.name.clone(),
             ident: method_ident(&declared.name),
             alias: declared.alias.clone().filter(|alias| *alias != path),
             path,
             idempotency: declared.idempotency,
-        })
+            shape: declared.shape,
+        }
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {

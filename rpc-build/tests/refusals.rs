@@ -72,16 +72,6 @@ fn a_type_that_is_not_defined_has_line_and_column() {
 }
 
 #[test]
-fn streaming_is_refused_with_its_line() {
-    let lines = "message M {}\n\nservice Greeter {\n  rpc Say(M) returns (M);\n  rpc Chat(stream M) returns (M);\n}\n";
-    assert_eq!(
-        refusal("refuse_streaming", lines),
-        "streaming is not supported yet: Chat in demo.Greeter, proto/greeter.proto:7: make it unary or move it to \
-         another file"
-    );
-}
-
-#[test]
 fn methods_of_one_rust_name_are_refused() {
     let lines = "message M {}\nservice Greeter {\n  rpc SayHello(M) returns (M);\n  rpc sayHello(M) returns (M);\n}\n";
     assert_eq!(

@@ -63,6 +63,7 @@ pub static GREETER: ::tern::ServiceDescriptor = ::tern::ServiceDescriptor {
             alias: Some("/hello"),
             service: "demo.Greeter",
             idempotency: ::tern::Idempotency::Idempotent,
+            shape: ::tern::Shape::Unary,
         },
         ::tern::MethodDescriptor {
             index: 1,
@@ -71,6 +72,7 @@ pub static GREETER: ::tern::ServiceDescriptor = ::tern::ServiceDescriptor {
             alias: None,
             service: "demo.Greeter",
             idempotency: ::tern::Idempotency::Unknown,
+            shape: ::tern::Shape::Unary,
         },
     ],
 };
@@ -156,6 +158,133 @@ fn the_server_leads_from_the_table_to_the_handler() {
             ),
         );
     }
+}
+
+const CHATTER: &str = "
+service Chatter {
+  rpc Upload(stream Chunk) returns (Summary);
+  // Ticks.
+  rpc Ticks(Every) returns (stream Tick);
+  rpc Chat(stream Chunk) returns (stream Tick);
+}
+message Chunk {}
+message Summary {}
+message Every {}
+message Tick {}
+";
+
+#[test]
+fn the_table_says_how_many_messages_a_call_has() {
+    let text = stubs("stream_table", Config::new(), CHATTER);
+    for (method, shape) in [
+        ("Upload", "ClientStream"),
+        ("Ticks", "ServerStream"),
+        ("Chat", "Duplex"),
+    ] {
+        let row = text.split("MethodDescriptor {").find(|row| {
+            let name = format!("name: {method:?},");
+            row.contains(&name)
+        });
+        assert_has(row.unwrap(), &format!("shape: ::tern::Shape::{shape},"));
+    }
+}
+
+#[test]
+fn handlers_of_streams_are_given_ends_of_them() {
+    let text = without_attributes(&stubs("stream_traits", Config::new(), CHATTER));
+    assert_has(
+        &text,
+        "
+    /// Answers `Upload`.
+    fn upload(
+        &self,
+        cx: &::tern::Context,
+        inbound: ::tern::stream::Inbound<Chunk>,
+    ) -> impl ::core::future::Future<Output = ::core::result::Result<Summary, ::tern::Status>> + ::core::marker::Send;
+
+    /// Ticks.
+    fn ticks(
+        &self,
+        cx: &::tern::Context,
+        request: Every,
+        outbound: ::tern::stream::Outbound<Tick>,
+    ) -> impl ::core::future::Future<Output = ::core::result::Result<(), ::tern::Status>> + ::core::marker::Send;
+
+    /// Answers `Chat`.
+    fn chat(
+        &self,
+        cx: &::tern::Context,
+        inbound: ::tern::stream::Inbound<Chunk>,
+        outbound: ::tern::stream::Outbound<Tick>,
+    ) -> impl ::core::future::Future<Output = ::core::result::Result<(), ::tern::Status>> + ::core::marker::Send;
+}
+",
+    );
+    assert_has(
+        &text,
+        "
+        /// Answers `Chat`.
+        fn chat(
+            &self,
+            cx: &::tern::Context,
+            inbound: ::tern::stream::Inbound<super::Chunk>,
+            outbound: ::tern::stream::Outbound<super::Tick>,
+        ) -> ::core::result::Result<(), ::tern::Status>;
+",
+    );
+}
+
+#[test]
+fn the_server_opens_a_stream_by_its_shape() {
+    let text = stubs("stream_server", Config::new(), CHATTER);
+    for (handler, wait) in [("Chatter", ".await"), ("blocking::Chatter", "")] {
+        assert_has(
+            &text,
+            &format!(
+                "
+                    0 => {{
+                        let (call, inbound) = ::tern::stub::IncomingUpload::open(request)?;
+                        let reply = {handler}::upload(&self.0, call.context(), inbound){wait};
+                        call.close(reply)
+                    }}
+                    1 => {{
+                        let (call, message, outbound) = ::tern::stub::IncomingStream::server_stream(request).await?;
+                        let reply = {handler}::ticks(&self.0, call.context(), message, outbound){wait};
+                        call.close(reply)
+                    }}
+                    2 => {{
+                        let (call, inbound, outbound) = ::tern::stub::IncomingStream::duplex(request)?;
+                        let reply = {handler}::chat(&self.0, call.context(), inbound, outbound){wait};
+                        call.close(reply)
+                    }}
+"
+            ),
+        );
+    }
+}
+
+#[test]
+fn the_client_makes_streams_to_open() {
+    let text = without_attributes(&stubs("stream_client", Config::new(), CHATTER));
+    assert_has(
+        &text,
+        "
+    /// Calls `Upload`.
+    pub fn upload(&self) -> ::tern::stream::StreamCall<S, ::tern::stream::ClientStream<Chunk, Summary>> {
+        ::tern::stream::StreamCall::client_stream(self.service.clone(), &CHATTER.methods[0])
+    }
+
+    /// Ticks.
+    pub fn ticks(&self, request: Every) -> ::tern::stream::StreamCall<S, ::tern::stream::ServerStream<Every, Tick>> {
+        ::tern::stream::StreamCall::server_stream(self.service.clone(), &CHATTER.methods[1], request)
+    }
+
+    /// Calls `Chat`.
+    pub fn chat(&self) -> ::tern::stream::StreamCall<S, ::tern::stream::Duplex<Chunk, Tick>> {
+        ::tern::stream::StreamCall::duplex(self.service.clone(), &CHATTER.methods[2])
+    }
+",
+    );
 }
 
 #[test]

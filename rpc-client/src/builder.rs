@@ -81,7 +81,7 @@ impl<F: Filter> ChannelBuilder<F> {
         }
     }
 
-    /// How long a call may take that does not say so itself. Default: 1 s.
+    /// How long a call may take that does not say so itself and is no stream. Default: 1 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = Some(timeout);
         self

@@ -34,6 +34,16 @@ pub(crate) struct Shared<F> {
     pub(crate) scope: Arc<Scope>,
 }
 
+impl<F> Shared<F> {
+    /// How long a call may take that does not say so itself. A stream lasts as long as there is something to say.
+    fn timeout_of(&self, request: &Request) -> Option<Duration> {
+        match request.exchange() {
+            Exchange::Unary | Exchange::OneWay => self.timeout,
+            Exchange::Stream => None,
+        }
+    }
+}
+
 impl<F> Channel<F> {
     pub(crate) fn new(shared: Shared<F>) -> Self {
         Self {
@@ -45,7 +55,7 @@ impl<F> Channel<F> {
 impl<F: Filter> Service for Channel<F> {
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let shared = &*self.shared;
-        let timeout = request.timeout().or(shared.timeout);
+        let timeout = request.timeout().or_else(|| shared.timeout_of(&request));
         let context = request.context_mut();
         context.enter(&shared.scope);
         let now = context.now();
@@ -105,7 +115,7 @@ impl Drop for Transport {
 
 /// Packs a body if that was asked for and makes it smaller.
 fn pack(request: &mut Request, codecs: &Codecs) -> Result<(), Status> {
-    // The messages of a stream are packed one by one.
+    // That of a stream says how its messages are packed.
     if request.compression() == Compression::None || request.exchange() == Exchange::Stream {
         return Ok(());
     }

@@ -109,11 +109,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
     ///
     /// Those of [`Call::wait`].
     pub fn wait_response(self) -> Result<Response<P>, Status> {
-        park::wait(self.response()).unwrap_or_else(|| {
-            let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, run it on \
-                        the thread's own loop, or move the handler to a pool";
-            Err(Status::new(Code::RequestInvalid, text))
-        })
+        park::wait_or_refuse(self.response())
     }
 
     /// Makes the call; the future's result has all that came beside the reply.
@@ -169,7 +165,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
 
 /// The context of a call that is made on behalf of no other. The scope is only the place until a channel gives the call
 /// its own, so calls of a thread share one (`benches/tests/client_allocations.rs`).
-fn background() -> Context {
+pub(crate) fn background() -> Context {
     thread_local! {
         static SCOPE: Arc<Scope> = Arc::new(Scope::new(Clock::system(), None, None));
     }

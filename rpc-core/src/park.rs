@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use crate::{Code, Status};
+
 thread_local! {
     /// How many event loops this thread runs.
     static LOOPS: Cell<u32> = const { Cell::new(0) };
@@ -54,6 +56,20 @@ pub fn wait<F: Future>(future: F) -> Option<F::Output> {
             thread::park();
         }
     }
+}
+
+/// Parks this thread until `future` is done, or says why it must not.
+pub(crate) fn wait_or_refuse<T>(
+    future: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    wait(future).unwrap_or_else(|| Err(refused()))
+}
+
+/// Why the thread of an event loop does not wait.
+pub(crate) fn refused() -> Status {
+    let text = "waiting on an I/O thread would block the loop that brings the answer: await the call, run it on the \
+                thread's own loop, or move the handler to a pool";
+    Status::new(Code::RequestInvalid, text)
 }
 
 struct Parker {

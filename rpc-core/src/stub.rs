@@ -1,6 +1,9 @@
 //! What generated code calls, so that it holds no logic of its own. Not for hand-written code.
 
+mod streams;
+
 pub use prost;
+pub use streams::{IncomingStream, IncomingUpload};
 
 use crate::message::{self, Message};
 use crate::{Code, Context, Format, Request, Response, Status};

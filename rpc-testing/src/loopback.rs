@@ -1,5 +1,7 @@
 //! [`Loopback`]: a router as a channel, without a port.
 
+mod streams;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use rpc_codec::{Codecs, Limits, ret};
 use rpc_core::message::Exchange;
+use rpc_core::stream::Terms;
 use rpc_core::time::Sleep;
 use rpc_core::{
     Bytes, Cause, Clock, Code, Compression, Context, Deadline, Request, Response, Scope, Service,
@@ -17,6 +20,7 @@ use rpc_core::{
 use rpc_server::Router;
 
 use crate::clock::Ringer;
+use streams::{OnThread, Outcome};
 
 /// A router as a channel: give it to a generated client, and calls run the handler where they are awaited or waited for,
 /// behind the filters and with the time-outs it was mounted with.
@@ -24,7 +28,8 @@ use crate::clock::Ringer;
 /// What a handler sees and what a caller gets are as if a wire lay between them: metadata and marks travel, deadlines
 /// become the caller's, what a handler returns as a status arrives as one that was sent, a panic arrives as
 /// [`Code::Internal`]. What is not there is what belongs to a server and not to its services: policies at the door, pools
-/// and their bounds. A handler that blocks blocks whoever calls.
+/// and their bounds. A handler that blocks blocks whoever calls, unless it serves a stream: as both ends of one move at the
+/// same time, its handler runs on a thread of its own. Dropping all handles of a stream drops the handler.
 ///
 /// ```
 /// use rpc_core::{Call, Code, Idempotency, MethodDescriptor, Shape, Raw};
@@ -70,7 +75,7 @@ impl Loopback {
         }
     }
 
-    /// How long a call may take that does not say so itself. Default: 1 s.
+    /// How long a call may take that does not say so itself and is no stream. Default: 1 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -90,6 +95,24 @@ impl Loopback {
         sent.expect("a failure has a number other than 0")
     }
 
+    /// Serves a stream that has arrived. Its time ends it even while nobody waits for it; whoever does has the same time.
+    fn streamed(&self, mut request: Request) -> impl Future<Output = Outcome> + use<> {
+        if let Some(pipe) = request.take_pipe() {
+            let frame = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
+            let terms = Terms {
+                format: request.format(),
+                message_bytes_max: frame.saturating_sub(FRAME_HEADER),
+                ..Terms::plain().clone()
+            };
+            pipe.reader.set_terms(terms.clone());
+            pipe.writer.set_terms(terms);
+            request.set_pipe(pipe);
+        }
+        let router = Arc::clone(&self.router);
+        let time_out = time_out(request.context());
+        OnThread::run(async move { within(time_out, router.call(request)).await.ok() })
+    }
+
     fn unpacked(&self, mut response: Response) -> Result<Response, Status> {
         let packed_as = response.compression();
         if packed_as != Compression::None {
@@ -105,27 +128,28 @@ impl Loopback {
 
 impl Service for Loopback {
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
-        let timeout = request.timeout().or(self.timeout);
+        let exchange = request.exchange();
+        let is_stream = exchange == Exchange::Stream;
+        if request.method().shape.is_stream() != is_stream {
+            return Err(self.carried(&of_another_shape(&request)));
+        }
+        let default = self.timeout.filter(|_| !is_stream);
+        let timeout = request.timeout().or(default);
         let context = request.context_mut();
         context.enter(&self.scope);
         let now = context.now();
         if let Some(at) = timeout.and_then(|timeout| now.checked_add(timeout)) {
             context.narrow(Deadline::new(at, Cause::Own));
         }
-        let deadline = context.deadline();
-        if let Some(deadline) = deadline.filter(|deadline| deadline.is_over(now)) {
+        if let Some(deadline) = context.deadline().filter(|deadline| deadline.is_over(now)) {
             return Err(out_of_time(deadline));
         }
-        let exchange = request.exchange();
-        let context = request.context();
-        let time_out = deadline.map(|deadline| (deadline, context.sleep(deadline.remaining(now))));
-        let served = self.router.call(arrived(request));
-        let result = match time_out {
-            None => served.await,
-            Some((deadline, time_out)) => match before(time_out, served).await {
-                Some(result) => result,
-                None => return Err(out_of_time(deadline)),
-            },
+        let time_out = time_out(request.context());
+        let request = arrived(request);
+        let result = if is_stream {
+            within(time_out, self.streamed(request)).await?
+        } else {
+            within(time_out, self.router.call(request)).await?
         };
         match result {
             // Nobody is told what became of it.
@@ -160,14 +184,43 @@ fn arrived(mut request: Request) -> Request {
     request
 }
 
-/// What `future` becomes, unless `time_out` is there first.
-async fn before<T>(time_out: Sleep, future: impl Future<Output = T>) -> Option<T> {
+/// What a frame has beside the message of a stream.
+const FRAME_HEADER: usize = 16;
+
+/// When a call has no time left.
+type TimeOut = Option<(Deadline, Sleep)>;
+
+fn time_out(context: &Context) -> TimeOut {
+    let deadline = context.deadline()?;
+    Some((deadline, context.sleep(context.remaining())))
+}
+
+/// What `future` becomes.
+///
+/// # Errors
+///
+/// When the time is over first.
+async fn within<T>(time_out: TimeOut, future: impl Future<Output = T>) -> Result<T, Status> {
+    let Some((deadline, time_out)) = time_out else {
+        return Ok(future.await);
+    };
     let (mut time_out, mut future) = (pin!(time_out), pin!(future));
     poll_fn(|cx| match time_out.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(None),
-        Poll::Pending => future.as_mut().poll(cx).map(Some),
+        Poll::Ready(()) => Poll::Ready(Err(out_of_time(deadline))),
+        Poll::Pending => future.as_mut().poll(cx).map(Ok),
     })
     .await
+}
+
+/// The answer to a stream of a method without, and the other way round.
+fn of_another_shape(request: &Request) -> Status {
+    let path = request.method().path;
+    let text = if request.method().shape.is_stream() {
+        format!("{path} is called by a stream, and this call opens none")
+    } else {
+        format!("{path} is not called by a stream")
+    };
+    Status::new(Code::NoMethod, text)
 }
 
 fn out_of_time(deadline: Deadline) -> Status {

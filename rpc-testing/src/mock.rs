@@ -1,11 +1,16 @@
 //! [`Mock`]: a service that answers as the test says, and remembers what it was asked.
 
+mod streams;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rpc_core::message::Exchange;
 use rpc_core::stub::Incoming;
-use rpc_core::{Code, Context, Message, Request, Response, Service, Status};
+use rpc_core::{Bytes, Code, Context, Format, Message, Request, Response, Service, Status};
+
+use streams::StreamAnswer;
 
 /// A service that answers as the test says, for testing those who call: give it to a generated client.
 ///
@@ -38,11 +43,26 @@ pub struct Mock {
 
 #[derive(Default)]
 struct Shared {
-    answers: Mutex<HashMap<&'static str, Arc<Answer>>>,
+    answers: Mutex<HashMap<&'static str, Answer>>,
     requests: Mutex<Vec<Request>>,
+    /// The messages that came by streams.
+    streamed: Mutex<Vec<Streamed>>,
 }
 
-type Answer = dyn Fn(Request) -> Result<Response, Status> + Send + Sync;
+#[derive(Clone)]
+enum Answer {
+    Unary(Arc<UnaryAnswer>),
+    Stream(Arc<StreamAnswer>),
+}
+
+type UnaryAnswer = dyn Fn(Request) -> Result<Response, Status> + Send + Sync;
+
+/// A message of a stream as it came.
+struct Streamed {
+    path: &'static str,
+    format: Format,
+    message: Bytes,
+}
 
 impl Mock {
     /// A service that knows no path.
@@ -61,28 +81,37 @@ impl Mock {
             let reply = answer(call.context(), message);
             call.close(reply)
         };
-        lock(&self.shared.answers).insert(path, Arc::new(answer));
+        self.answered(path, Answer::Unary(Arc::new(answer)))
+    }
+
+    fn answered(self, path: &'static str, answer: Answer) -> Self {
+        lock(&self.shared.answers).insert(path, answer);
         self
     }
 
-    /// All requests that came for any path, oldest first.
+    /// All requests that came for any path, oldest first. Those that opened streams have no body.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.shared.requests).clone()
     }
 
-    /// The messages of the requests that came for `path`, oldest first.
+    /// The messages that came for `path`, as requests or by streams, oldest first.
     ///
     /// # Panics
     ///
     /// When one of them is no such message.
     pub fn received<Q: Message>(&self, path: &str) -> Vec<Q> {
         let requests = self.requests().into_iter();
-        let of_path = requests.filter(|request| request.method().path == path);
-        of_path
-            .map(|request| {
-                let read = Q::decode(request.format(), request.into_body());
-                read.unwrap_or_else(|status| {
-                    panic!("a request for {path} is of another type: {status}")
+        let unary = requests.filter(|request| request.exchange() != Exchange::Stream);
+        let unary = unary.filter(|request| request.method().path == path);
+        let unary = unary.map(|request| (request.format(), request.into_body()));
+        let streamed = lock(&self.shared.streamed);
+        let streamed = streamed.iter().filter(|streamed| streamed.path == path);
+        let streamed = streamed.map(|it| (it.format, it.message.clone()));
+        unary
+            .chain(streamed)
+            .map(|(format, message)| {
+                Q::decode(format, message).unwrap_or_else(|status| {
+                    panic!("a message for {path} is of another type: {status}")
                 })
             })
             .collect()
@@ -96,7 +125,8 @@ impl Service for Mock {
         // The lock is given back first: what answers may call the mock.
         let answer = lock(&self.shared.answers).get(path).cloned();
         match answer {
-            Some(answer) => answer(request),
+            Some(Answer::Unary(answer)) => answer(request),
+            Some(Answer::Stream(answer)) => answer(request, Arc::clone(&self.shared)).await,
             None => Err(Status::new(
                 Code::NoMethod,
                 format!("the mock was not told what to answer to {path}"),

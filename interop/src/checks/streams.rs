@@ -10,7 +10,7 @@ use tern::{Channel, Code, Compression, Fixed, Limits, Shape, Status};
 use super::pattern;
 use crate::check::Check;
 use crate::go::Go;
-use crate::pb::{Order, Piece, STREAMS, StreamsClient};
+use crate::pb::{Order, Piece, StreamsClient};
 use crate::streams::piece;
 
 /// What a client is checked against: each check has a server of its own.
@@ -26,10 +26,18 @@ pub const CHECKS: [Check<StreamPeers>; 17] = [
     check("download", |peers| on(peers, |to| download(to, 10, 100))),
     check("chat, one after the other", |peers| on(peers, ping_pong)),
     check("no message at all", nothing),
-    check("messages without payload", |peers| on(peers, |to| download(to, 3, 0))),
-    check("upload of 100,000", |peers| on(peers, |to| upload(to, MANY, 500))),
-    check("download of 100,000", |peers| on(peers, |to| download(to, MANY, 500))),
-    check("chat of 100,000 both ways", |peers| on(peers, |to| chat(to, MANY, 500))),
+    check("messages without payload", |peers| {
+        on(peers, |to| download(to, 3, 0))
+    }),
+    check("upload of 100,000", |peers| {
+        on(peers, |to| upload(to, MANY, 500))
+    }),
+    check("download of 100,000", |peers| {
+        on(peers, |to| download(to, MANY, 500))
+    }),
+    check("chat of 100,000 both ways", |peers| {
+        on(peers, |to| chat(to, MANY, 500))
+    }),
     check("messages larger than the window", |peers| {
         on(peers, |to| {
             upload(to, 3, 1 << 20);
@@ -37,11 +45,16 @@ pub const CHECKS: [Check<StreamPeers>; 17] = [
             chat(to, 3, 1 << 20);
         });
     }),
-    check("a reader that stops, and a stream beside it", stopped_reader),
+    check(
+        "a reader that stops, and a stream beside it",
+        stopped_reader,
+    ),
     check("business error behind two messages", business_error),
     check("business error while we send", error_while_sending),
     check("unknown method, 12", unknown),
-    check("gzip", |peers| on(peers, |to| packed(to, Compression::Gzip))),
+    check("gzip", |peers| {
+        on(peers, |to| packed(to, Compression::Gzip))
+    }),
     check("deadline: 101, and the connection goes on", deadline),
     check("dropped, and the connection goes on", dropped),
     check("50 at once", several),
@@ -72,7 +85,10 @@ fn client(address: SocketAddr) -> Client {
 fn upload(to: &Client, pieces: u32, bytes: u32) {
     let mut upload = to.upload().open().wait().expect("the stream opens");
     for number in 0..pieces {
-        upload.send(piece(number, bytes)).wait().expect("it is taken");
+        upload
+            .send(piece(number, bytes))
+            .wait()
+            .expect("it is taken");
     }
     let summary = upload.finish().wait().expect("the server counts");
     assert_eq!(summary.pieces, pieces);
@@ -109,7 +125,10 @@ fn expect_end(inbound: &mut Inbound<Piece>) {
 fn ping_pong(to: &Client) {
     let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
     for number in 0..10 {
-        outbound.send(piece(number, 100)).wait().expect("it is taken");
+        outbound
+            .send(piece(number, 100))
+            .wait()
+            .expect("it is taken");
         let got = inbound.next().wait().expect("it comes back");
         assert_eq!(got, Some(piece(number, 100)));
     }
@@ -122,7 +141,10 @@ fn chat(to: &Client, pieces: u32, bytes: u32) {
     let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
     let sender = thread::spawn(move || {
         for number in 0..pieces {
-            outbound.send(piece(number, bytes)).wait().expect("it is taken");
+            outbound
+                .send(piece(number, bytes))
+                .wait()
+                .expect("it is taken");
         }
     });
     expect_pieces(&mut inbound, pieces, bytes);
@@ -159,7 +181,11 @@ fn business_error(peers: &StreamPeers) {
         let mut inbound = to.download(order).open().wait().expect("the stream opens");
         expect_pieces(&mut inbound, 2, 10);
         // A server of tRPC-Go makes one kind of all errors that have a code.
-        expect_failure(&inbound.next().wait().expect_err("it fails"), 10_001, "quota");
+        expect_failure(
+            &inbound.next().wait().expect_err("it fails"),
+            10_001,
+            "quota",
+        );
     });
 }
 
@@ -179,7 +205,10 @@ fn error_while_sending(peers: &StreamPeers) {
         outbound.send(failing).wait().expect("it is taken");
         // How many of these are taken is a matter of luck. None of them harms the connection.
         let mut numbers = 1..1_000;
-        while numbers.next().is_some_and(|number| outbound.send(piece(number, 1_000)).wait().is_ok()) {}
+        while numbers
+            .next()
+            .is_some_and(|number| outbound.send(piece(number, 1_000)).wait().is_ok())
+        {}
         expect_failure(&inbound.next().wait().expect_err("it fails"), -3, "enough");
         ping_pong(to);
     });
@@ -205,24 +234,42 @@ fn unknown(peers: &StreamPeers) {
 }
 
 fn packed(to: &Client, compression: Compression) {
-    let mut upload = to.upload().compress(compression).open().wait().expect("the stream opens");
+    let mut upload = to
+        .upload()
+        .compress(compression)
+        .open()
+        .wait()
+        .expect("the stream opens");
     for number in 0..50 {
-        upload.send(piece(number, 5_000)).wait().expect("it is taken");
+        upload
+            .send(piece(number, 5_000))
+            .wait()
+            .expect("it is taken");
     }
     let summary = upload.finish().wait().expect("the server counts");
     assert_eq!((summary.pieces, summary.bytes), (50, 250_000));
-    let opened = to.download(order(50, 5_000)).compress(compression).open().wait();
+    let opened = to
+        .download(order(50, 5_000))
+        .compress(compression)
+        .open()
+        .wait();
     let mut inbound = opened.expect("the stream opens");
     expect_pieces(&mut inbound, 50, 5_000);
     expect_end(&mut inbound);
     let opened = to.chat().compress(compression).open().wait();
     let (mut outbound, mut inbound) = opened.expect("the stream opens");
     let incompressible = Piece {
-        payload: pattern(3_000, 7).into(),
+        payload: pattern(3_000, 7),
         ..Piece::default()
     };
-    outbound.send(incompressible.clone()).wait().expect("it is taken");
-    assert_eq!(inbound.next().wait().expect("it comes back"), Some(incompressible));
+    outbound
+        .send(incompressible.clone())
+        .wait()
+        .expect("it is taken");
+    assert_eq!(
+        inbound.next().wait().expect("it comes back"),
+        Some(incompressible)
+    );
 }
 
 fn deadline(peers: &StreamPeers) {

@@ -236,6 +236,11 @@ impl Reader {
         Poll::Pending
     }
 
+    /// Whether the stream has been opened, be it over by now or not.
+    pub fn is_open(&self) -> bool {
+        self.0.state().is_open
+    }
+
     /// The next message; `None` when there will be no other.
     ///
     /// # Errors
@@ -291,7 +296,7 @@ impl Drop for Reader {
     }
 }
 
-fn nobody_reads() -> Status {
+pub(super) fn nobody_reads() -> Status {
     Status::new(
         Code::Cancelled,
         "the stream has ended; reading from it says why",

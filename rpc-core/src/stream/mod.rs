@@ -4,16 +4,35 @@
 //! that lasts until the stream is over. So filters see a stream open, which is when they are called, and close, which is
 //! when what they called is done; deadlines, permits and cancellation are those of calls.
 //!
+//! A handler is given an [`Inbound`] for the messages of its caller and an [`Outbound`] for its own, or one of the two if
+//! the method streams one way only. A generated client gives a [`StreamCall`], and opening that the same handles. Reading
+//! and writing are futures that any executor may poll, and that plain threads wait for; a message for which there is no
+//! room waits, and so does who sends it.
+//!
 //! # Layout
 //!
+//! * `inbound`, `outbound` – the ends with types: [`Inbound`], [`Outbound`]
+//! * `call` – [`StreamCall`]: a stream to be opened, and what opening gives
+//! * `upload` – [`Upload`]: many messages there, one back
+//! * `running` – the call behind a caller's handles, which they share
 //! * `lane` – one direction: [`Writer`], [`Reader`]
 //! * `terms` – how the messages of one direction are written: [`Terms`], [`Packing`]
 
+mod call;
+mod inbound;
 mod lane;
+mod outbound;
+mod running;
 mod terms;
+mod upload;
 
+pub use call::{ClientStream, Duplex, Kind, Opening, ServerStream, StreamCall};
+pub use inbound::{Inbound, Messages, Next};
 pub use lane::{Reader, Unread, Writer};
+pub(crate) use outbound::encoded;
+pub use outbound::{Outbound, Sending};
 pub use terms::{Packing, Terms};
+pub use upload::{Finish, Upload};
 
 /// One end of a stream within this process: what the other end writes comes out of `reader`, and what goes into `writer`
 /// the other end reads.

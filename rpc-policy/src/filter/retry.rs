@@ -6,6 +6,7 @@
 //! * A call that was certainly not run is tried again, whatever it would have done.
 //! * When the connection was lost under way, nobody knows whether the call was run. It is tried again only if its method
 //!   may run twice ([`Idempotency::may_run_twice`](rpc_core::Idempotency::may_run_twice)).
+//! * A stream is opened once, whatever becomes of it: what was sent on it cannot be sent again.
 //! * Anything else is the answer. Time that ran out leaves none to try again in.
 //!
 //! # Parameters
@@ -21,6 +22,7 @@
 
 use std::time::Duration;
 
+use rpc_core::message::Exchange;
 use rpc_core::{
     Code, Context, Filter, MethodDescriptor, Origin, Request, Response, Service, Status,
 };
@@ -102,6 +104,10 @@ impl Retry {
 
 impl Filter for Retry {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Response, Status> {
+        if request.exchange() == Exchange::Stream {
+            // Its messages are gone once they are sent, so there is nothing to send again.
+            return next.call(request).await;
+        }
         self.budget.deposit(request.context().now());
         for attempt in 1..self.attempts_max {
             let status = match next.call(request.clone()).await {
@@ -129,6 +135,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Instant;
 
+    use rpc_core::stream::Pipe;
     use rpc_core::{Bytes, Cause, Deadline, park};
 
     use super::*;
@@ -219,6 +226,29 @@ mod tests {
             let failed = call(&retry(), request(&IDEMPOTENT, &cx), &next);
             assert_eq!((failed, next.called()), (Err(code), 1));
         }
+    }
+
+    #[test]
+    fn a_stream_is_opened_once_and_keeps_its_end() {
+        /// Fails, and looks whether the request has its end of the stream.
+        struct Refusal(Mutex<Vec<bool>>);
+
+        impl Service for Refusal {
+            async fn call(&self, mut request: Request) -> Result<Response, Status> {
+                let has_pipe = request.take_pipe().is_some();
+                self.0.lock().unwrap().push(has_pipe);
+                Err(Status::overloaded(""))
+            }
+        }
+
+        let (cx, _) = context();
+        let mut opening = request(&IDEMPOTENT, &cx);
+        let (_ours, theirs) = Pipe::pair();
+        opening.set_pipe(theirs);
+        let next = Refusal(Mutex::default());
+        let failed = park::wait(retry().call(opening, &next)).unwrap();
+        assert_eq!(failed.unwrap_err().code(), Code::Overloaded);
+        assert_eq!(*next.0.lock().unwrap(), [true]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod talk;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
