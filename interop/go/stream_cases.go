@@ -41,7 +41,6 @@ var streamCases = []streamCase{
 	{"stream_business_error", caseStreamBusinessError},
 	{"stream_error_while_sending", caseErrorWhileSending},
 	{"stream_unknown", caseStreamUnknown},
-	{"stream_metadata", caseStreamMetadata},
 	{"stream_gzip", caseStreamGzip},
 	{"stream_deadline", caseStreamDeadline},
 	{"stream_several", caseSeveral},
@@ -271,29 +270,6 @@ func caseStreamUnknown(c *streamClient) error {
 		return fmt.Errorf("code 12 was expected, got %v", err)
 	}
 	return c.pingPong(3, 10)
-}
-
-// A server of tRPC-Go does not pass this: the end of its streams carries what the client sent, and nothing of the handler.
-func caseStreamMetadata(c *streamClient) error {
-	binary := []byte{0, 255, 10, 13}
-	s, err := c.open(context.Background(), &downloadDesc, client.WithMetaData("app-key", binary))
-	if err != nil {
-		return err
-	}
-	if err := s.SendMsg(&interoppb.Order{}); err != nil {
-		return err
-	}
-	if err := s.CloseSend(); err != nil {
-		return err
-	}
-	if err := wantEnd(s); err != nil {
-		return err
-	}
-	got := codec.Message(s.Context()).ClientMetaData()
-	if !bytes.Equal(got["app-echo-key"], binary) {
-		return fmt.Errorf("the end of the stream carries %q", got)
-	}
-	return nil
 }
 
 func caseStreamGzip(c *streamClient) error {

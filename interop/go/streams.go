@@ -1,18 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"tern.interop/peer/interoppb"
 
 	"trpc.group/trpc-go/trpc-go"
-	"trpc.group/trpc-go/trpc-go/codec"
 	"trpc.group/trpc-go/trpc-go/errs"
 	"trpc.group/trpc-go/trpc-go/server"
 	"trpc.group/trpc-go/trpc-go/stream"
@@ -43,7 +40,6 @@ var streamsDesc = server.ServiceDesc{
 }
 
 func handleUpload(_ interface{}, s server.Stream) error {
-	echoStreamMetadata(s.Context())
 	summary := new(interoppb.Summary)
 	err := eachPiece(s, func(p *interoppb.Piece) error {
 		summary.Pieces++
@@ -57,7 +53,6 @@ func handleUpload(_ interface{}, s server.Stream) error {
 }
 
 func handleDownload(_ interface{}, s server.Stream) error {
-	echoStreamMetadata(s.Context())
 	order := new(interoppb.Order)
 	if err := s.RecvMsg(order); err != nil {
 		return err
@@ -74,7 +69,6 @@ func handleDownload(_ interface{}, s server.Stream) error {
 }
 
 func handleChat(_ interface{}, s server.Stream) error {
-	echoStreamMetadata(s.Context())
 	return eachPiece(s, func(p *interoppb.Piece) error { return s.SendMsg(p) })
 }
 
@@ -109,19 +103,6 @@ func piece(number uint32, size int) *interoppb.Piece {
 		payload[i] = byte(number)
 	}
 	return &interoppb.Piece{Number: number, Payload: payload}
-}
-
-// echoStreamMetadata adds to what the CLOSE of the stream carries.
-func echoStreamMetadata(ctx context.Context) {
-	msg := codec.Message(ctx)
-	all := codec.MetaData{}
-	for key, value := range msg.ServerMetaData() {
-		all[key] = value
-		if strings.HasPrefix(key, metaPrefix) {
-			all[metaEchoPrefix+strings.TrimPrefix(key, metaPrefix)] = value
-		}
-	}
-	msg.WithServerMetaData(all)
 }
 
 type streamServerOptions struct {

@@ -75,7 +75,7 @@ pub struct Limits {
     /// Messages of streams are put before the socket while fewer bytes than this wait to be written: 256 KiB. So a slow
     /// peer holds back those who write to it.
     pub stream_output_mark: usize,
-    /// How an answering end tells of a failure of the service on a stream: as [`StreamErrors::Close`].
+    /// How an answering end tells of a failure of the service on a stream: as [`StreamErrors::Reset`].
     pub stream_errors: StreamErrors,
 }
 
@@ -83,11 +83,12 @@ pub struct Limits {
 /// either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StreamErrors {
-    /// By the number of the service in an orderly end, which is exact. Peers written in Java read success.
+    /// By resetting the stream with that number as the framework's result and as the service's. All peers take it for a
+    /// failure, as they do of servers in Go; Tern sees by the two being alike whose failure it is.
     #[default]
-    Close,
-    /// By resetting the stream with that number, which all peers take for a failure, but for one of the framework.
     Reset,
+    /// By the number of the service in an orderly end, which is exact for peers in C++. Those in Go and Java read success.
+    Close,
 }
 
 /// What stands before the message in a frame of a stream.
@@ -121,7 +122,7 @@ impl Default for Limits {
             stream_idle: Duration::from_secs(300),
             stream_blocked: Duration::from_secs(60),
             stream_output_mark: 256 * 1024,
-            stream_errors: StreamErrors::Close,
+            stream_errors: StreamErrors::Reset,
         }
     }
 }

@@ -451,11 +451,14 @@ fn trailer(metadata: Metadata) -> Response {
     response
 }
 
-/// How a CLOSE says that the stream failed. One that comes before the stream is open is a failure whatever it says.
+/// How a CLOSE says that the stream failed. One that comes before the stream is open is a failure whatever it says. A reset
+/// by the framework has no number of the service, so one that has the same number twice is the service's
+/// ([`StreamErrors::Reset`](crate::StreamErrors::Reset)).
 fn closed_with(meta: &CloseMeta<'_>, was_open: bool, limits: &Limits) -> Option<Status> {
     let is_failure = meta.is_reset() || (!was_open && meta.func_ret == 0);
     let ret = match meta.ret {
         0 if is_failure => VIOLATION,
+        ret if meta.is_reset() && ret == meta.func_ret => 0,
         ret => ret,
     };
     ret::from_wire(ret, meta.func_ret, meta.msg, limits)

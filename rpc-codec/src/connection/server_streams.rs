@@ -490,7 +490,10 @@ impl Ending {
         let is_framework = returned.ret != 0;
         let meta = match limits.stream_errors {
             _ if is_framework => CloseMeta::reset(returned.ret, text),
-            StreamErrors::Reset => CloseMeta::reset(returned.func_ret, text),
+            StreamErrors::Reset => CloseMeta {
+                func_ret: returned.func_ret,
+                ..CloseMeta::reset(returned.func_ret, text)
+            },
             StreamErrors::Close => CloseMeta {
                 msg: text.as_bytes(),
                 func_ret: returned.func_ret,
