@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
+use tern::stream::{Inbound, Outbound};
 use tern::{
     Channel, Clock, Context, Event, Fixed, MethodDescriptor, Move, Observer, Server, Status,
 };
@@ -97,6 +98,18 @@ impl blocking::Echo for Working {
     fn slow(&self, _: &Context, _: EchoMessage) -> Result<EchoMessage, Status> {
         work_for(Duration::from_millis(2));
         Ok(named_after_this_thread())
+    }
+
+    fn chat(
+        &self,
+        _: &Context,
+        mut inbound: Inbound<EchoMessage>,
+        mut outbound: Outbound<EchoMessage>,
+    ) -> Result<(), Status> {
+        while let Some(message) = inbound.next().wait()? {
+            outbound.send(message).wait()?;
+        }
+        Ok(())
     }
 }
 

@@ -6,5 +6,6 @@ fn main() -> Result<(), rpc_build::BuildError> {
         "proto/echo.proto",
         "proto/relay.proto",
         "proto/shop.proto",
+        "proto/streaming.proto",
     ])
 }

@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tern::stream::{Inbound, Outbound};
 use tern::{Channel, ChannelError, Clock, Context, Event, Fixed, Observer};
 use tern::{Running, ServeError, Server, Status};
 use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer};
@@ -100,6 +101,18 @@ impl Echo for Echoing {
         let _ = self.begins.send(());
         cx.sleep(SLOW).await;
         Ok(message)
+    }
+
+    async fn chat(
+        &self,
+        _: &Context,
+        mut inbound: Inbound<EchoMessage>,
+        mut outbound: Outbound<EchoMessage>,
+    ) -> Result<(), Status> {
+        while let Some(message) = inbound.next().await? {
+            outbound.send(message).await?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,5 @@
-//! A plain server for measurements and black-box tests: `/echo.v1.Echo/Echo` and `/echo.v1.Echo/Slow`.
+//! A plain server for measurements and black-box tests: `/echo.v1.Echo/Echo`, `/echo.v1.Echo/Slow` and the stream
+//! `/echo.v1.Echo/Chat`.
 //!
 //! ```text
 //! cargo run --release --example echo -- 127.0.0.1:8000
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tern::server::PoolBuilder;
+use tern::stream::{Inbound, Outbound};
 use tern::{Context, Pool, Server, Status, terminate};
 use tern_examples::echo::{Echo, EchoMessage, EchoServer, blocking};
 
@@ -23,7 +25,7 @@ usage: echo ADDR [options]
   --workers N                 threads of the pool (default: four for each core, at least 8)
 
 Serves /echo.v1.Echo/Echo and /echo.v1.Echo/Slow, which waits `delay_ms` (300 when absent) and therefore always runs
-on the pool. SIGTERM or Ctrl-C ends it in order, a second one at once.";
+on the pool, as does the stream /echo.v1.Echo/Chat, which returns each message. SIGTERM or Ctrl-C ends it in order, a second one at once.";
 
 fn main() -> ExitCode {
     match run() {
@@ -71,6 +73,18 @@ impl Echo for Echoing {
         cx.sleep(delay(&message)).await;
         Ok(message)
     }
+
+    async fn chat(
+        &self,
+        _: &Context,
+        mut inbound: Inbound<EchoMessage>,
+        mut outbound: Outbound<EchoMessage>,
+    ) -> Result<(), Status> {
+        while let Some(message) = inbound.next().await? {
+            outbound.send(message).await?;
+        }
+        Ok(())
+    }
 }
 
 impl blocking::Echo for Echoing {
@@ -83,6 +97,18 @@ impl blocking::Echo for Echoing {
         tern::park::wait(cx.sleep(delay(&message)))
             .ok_or_else(|| Status::internal("a blocking handler cannot wait on an I/O thread"))?;
         Ok(message)
+    }
+
+    fn chat(
+        &self,
+        _: &Context,
+        mut inbound: Inbound<EchoMessage>,
+        mut outbound: Outbound<EchoMessage>,
+    ) -> Result<(), Status> {
+        while let Some(message) = inbound.next().wait()? {
+            outbound.send(message).wait()?;
+        }
+        Ok(())
     }
 }
 

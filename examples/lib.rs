@@ -23,3 +23,8 @@ pub mod relay {
 pub mod shop {
     tern::include_stubs!("demo.shop");
 }
+
+/// The package `demo.streaming`.
+pub mod streaming {
+    tern::include_stubs!("demo.streaming");
+}

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use tern::stream::{Inbound, Outbound};
 use tern::{
     Channel, Clock, Compression, Context, Event, Fixed, ManualClock, Mount, Move, Observer,
     Running, Server, Service, Status, park,
@@ -252,6 +253,18 @@ impl Echo for Clockwork {
 
     async fn slow(&self, cx: &Context, message: EchoMessage) -> Result<EchoMessage, Status> {
         self.echo(cx, message).await
+    }
+
+    async fn chat(
+        &self,
+        _: &Context,
+        mut inbound: Inbound<EchoMessage>,
+        mut outbound: Outbound<EchoMessage>,
+    ) -> Result<(), Status> {
+        while let Some(message) = inbound.next().await? {
+            outbound.send(message).await?;
+        }
+        Ok(())
     }
 }
 
