@@ -9,7 +9,7 @@
 //! use std::time::Duration;
 //! use rpc_core::{
 //!     Call, Code, Context, Idempotency, MethodDescriptor, Mount, Raw, Request, Response, Service, ServiceDescriptor,
-//!     Status,
+//!     Shape, Status,
 //! };
 //! use rpc_server::Router;
 //! use rpc_testing::{Loopback, Sim};
