@@ -8,7 +8,7 @@
 //! ```
 //! use std::time::Duration;
 //! use rpc_core::{
-//!     Call, Code, Context, Idempotency, MethodDescriptor, Mount, Raw, Request, Response, Service, ServiceDescriptor,
+//!     Call, Code, Context, Idempotency, MethodDescriptor, Mount, Raw, Request, Response, Service, ServiceDescriptor, Shape,
 //!     Status,
 //! };
 //! use rpc_server::Router;
