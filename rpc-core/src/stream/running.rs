@@ -270,8 +270,8 @@ mod tests {
         let held = Arc::new(());
         let holds = Arc::clone(&held);
         let call = Running::new(Box::pin(async move {
-            let _held = holds;
-            Err(Status::internal("over"))
+            let text = format!("held by {}", Arc::strong_count(&holds));
+            Err(Status::internal(text))
         }));
         assert!(poll(&call, Half::Reads, Waker::noop()).is_ready());
         assert_eq!(Arc::strong_count(&held), 1);
