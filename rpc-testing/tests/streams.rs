@@ -317,6 +317,15 @@ fn r4_a_deadline_ends_the_whole_stream() {
 }
 
 #[test]
+fn r4_who_waits_for_room_is_told_that_the_time_is_over() {
+    let (mount, _dropped) = endless();
+    let client = client(mount);
+    let (mut outbound, _inbound) = client.chat().timeout(ms(30)).open().wait().unwrap();
+    let failed = (0..).find_map(|_| outbound.send(note("x")).wait().err());
+    assert_eq!(failed.unwrap().code(), Code::DeadlineExceeded);
+}
+
+#[test]
 fn r8_a_stream_made_for_another_call_inherits_its_time() {
     let (mount, dropped) = endless();
     let client = client(mount);
