@@ -282,10 +282,10 @@ fn a_stream_without_handles_is_given_up() {
     dropped.recv_timeout(FOR_EVER).unwrap();
 }
 
-#[test]
-fn an_upload_that_is_dropped_is_not_finished() {
+/// A handler of plain code, which tells how the first two messages were read.
+fn telling() -> (Mount<impl Service + 'static>, mpsc::Receiver<[Told; 2]>) {
     let (sender, ends) = mpsc::channel();
-    let client = client(talking!(|request| {
+    let mount = talking!(|request| {
         let sender = sender.clone();
         async move {
             let (call, mut inbound) = IncomingUpload::open::<Note>(request)?;
@@ -296,10 +296,36 @@ fn an_upload_that_is_dropped_is_not_finished() {
             sender.send(told).unwrap();
             call.close(Ok(note("")))
         }
-    }));
-    let mut upload = client.sum().open().wait().unwrap();
+    });
+    (mount, ends)
+}
+
+type Told = Result<Option<Note>, Code>;
+
+#[test]
+fn an_upload_that_is_dropped_is_not_finished() {
+    let (mount, ends) = telling();
+    let mut upload = client(mount).sum().open().wait().unwrap();
     upload.send(note("half")).wait().unwrap();
     drop(upload);
+    let told = ends.recv_timeout(FOR_EVER).unwrap();
+    assert_eq!(told, [Ok(Some(note("half"))), Err(Code::ConnectionLost)]);
+}
+
+#[test]
+fn a_caller_who_leaves_half_way_has_not_said_all() {
+    fn leave(client: &TalkClient<Loopback>) -> Result<(), Status> {
+        let (mut outbound, mut inbound) = client.chat().open().wait()?;
+        outbound.send(note("half")).wait()?;
+        inbound
+            .trailer()
+            .text("nothing")
+            .ok_or(Status::internal("leaves"))?;
+        drop(outbound);
+        inbound.next().wait().map(drop)
+    }
+    let (mount, ends) = telling();
+    leave(&client(mount)).unwrap_err();
     let told = ends.recv_timeout(FOR_EVER).unwrap();
     assert_eq!(told, [Ok(Some(note("half"))), Err(Code::ConnectionLost)]);
 }
