@@ -8,8 +8,8 @@
 //! ```
 //! use std::time::Duration;
 //! use rpc_core::{
-//!     Call, Code, Context, Idempotency, MethodDescriptor, Mount, Raw, Request, Response, Service, ServiceDescriptor, Shape,
-//!     Status,
+//!     Call, Code, Context, Idempotency, MethodDescriptor, Mount, Raw, Request, Response, Service, ServiceDescriptor,
+//!     Shape, Status,
 //! };
 //! use rpc_server::Router;
 //! use rpc_testing::{Loopback, Sim};
