@@ -228,9 +228,9 @@ fn ticks<S: Service + Clone + 'static>(
     watch.stopped.recv()?;
     writeln!(out, "  it was dropped")?;
 
-    writeln!(out, "one without an end, for 50 ms")?;
+    writeln!(out, "one without an end, for 200 ms")?;
     let call = studio.ticks(Pace { every_ms, ticks });
-    let mut inbound = call.timeout(Duration::from_millis(50)).open().wait()?;
+    let mut inbound = call.timeout(Duration::from_millis(200)).open().wait()?;
     let end = inbound.messages().find_map(Result::err);
     writeln!(out, "  {:?}", end.map(|status| status.code()))?;
     watch.stopped.recv()?;

@@ -25,7 +25,7 @@
 //! * [`context`] – what a call carries: deadline, metadata, peer; [`Context::child`] narrows it
 //! * [`deadline`] – the earliest of the times that bound a call, and whose it was
 //! * [`status`] – [`Status`], [`Code`], [`Origin`]
-//! * [`stream`] – many messages in one call: [`stream::Pipe`]
+//! * [`stream`] – many messages in one call: [`stream::Inbound`], [`stream::Outbound`], and the [`stream::Pipe`] below
 //! * [`method`] – static tables that describe services
 //! * [`mount`] – a service with the choices made where it is mounted: pool or loop, time-outs
 //! * [`call`] – [`Call`]: lazy, `.await` or `.wait()`

@@ -45,6 +45,44 @@ use streams::{OnThread, Outcome};
 /// let call = Call::<_, Raw, Raw>::new(channel, &SAY, Raw("hello".into()));
 /// assert_eq!(call.wait().unwrap_err().code(), Code::NoMethod);
 /// ```
+///
+/// Streams pass it as calls do:
+///
+/// ```
+/// # use rpc_core::stream::{Inbound, StreamCall, ServerStream};
+/// # use rpc_core::stub::IncomingStream;
+/// # use rpc_core::{Idempotency, MethodDescriptor, Mount, Raw, Request, Response, Service, ServiceDescriptor, Shape, Status};
+/// # use rpc_server::Router;
+/// # use rpc_testing::Loopback;
+/// # static PARROT: ServiceDescriptor = ServiceDescriptor {
+/// #     name: "demo.Parrot",
+/// #     methods: &[MethodDescriptor {
+/// #         index: 0, name: "Repeat", path: "/demo.Parrot/Repeat", alias: None, service: "demo.Parrot",
+/// #         idempotency: Idempotency::Unknown,
+/// #         shape: Shape::ServerStream,
+/// #     }],
+/// # };
+/// # struct Parrot;
+/// # impl Service for Parrot {
+/// #     async fn call(&self, request: Request) -> Result<Response, Status> {
+/// #         let (call, word, mut outbound) = IncomingStream::server_stream::<Raw, Raw>(request).await?;
+/// #         outbound.send(word.clone()).await?;
+/// #         outbound.send(word).await?;
+/// #         call.close(Ok(()))
+/// #     }
+/// # }
+/// # struct Client(Loopback);
+/// # impl Client {
+/// #     fn repeat(&self, word: Raw) -> StreamCall<Loopback, ServerStream<Raw, Raw>> {
+/// #         StreamCall::server_stream(self.0.clone(), &PARROT.methods[0], word)
+/// #     }
+/// # }
+/// let client = Client(Loopback::new(Router::new().mount(Mount::new(&PARROT, Parrot))));
+/// let mut words = client.repeat(Raw("hello".into())).open().wait()?;
+/// assert_eq!(words.next().wait()?.unwrap().0, "hello");
+/// assert_eq!(words.messages().count(), 1);
+/// # Ok::<(), Status>(())
+/// ```
 #[derive(Clone)]
 pub struct Loopback {
     router: Arc<Router>,

@@ -35,6 +35,8 @@ use streams::StreamAnswer;
 /// assert_eq!(mock.received::<Raw>("/demo.Parrot/Say").len(), 2);
 /// ```
 ///
+/// Streams are answered by [`Mock::on_server_stream`], [`Mock::on_client_stream`] and [`Mock::on_duplex`].
+///
 /// Clones share what they answer and what they remember.
 #[derive(Clone, Default)]
 pub struct Mock {

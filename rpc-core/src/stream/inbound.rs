@@ -117,7 +117,7 @@ impl<T: Message> Inbound<T> {
     ///
     /// Why it was refused.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Also where it is open already: with no wire between, this is what makes the handler begin.
+        // Whether it is ready says little: it also is when the stream has ended without having been open.
         let _ = self.reader.poll_open(cx);
         if self.reader.is_open() {
             return Poll::Ready(Ok(()));
@@ -126,7 +126,7 @@ impl<T: Message> Inbound<T> {
             return Poll::Ready(Ok(()));
         };
         let over = call.poll(Half::Reads, cx);
-        // A stream that was accepted and failed at once is told by its end, behind the messages it may have.
+        // That may have been what opened it. One that has failed since is told by its end, behind its messages.
         if self.reader.is_open() {
             return Poll::Ready(Ok(()));
         }

@@ -9,6 +9,56 @@
 //! and writing are futures that any executor may poll, and that plain threads wait for; a message for which there is no
 //! room waits, and so does who sends it.
 //!
+//! ```
+//! use rpc_core::stream::{Inbound, Outbound};
+//! use rpc_core::{Raw, Status};
+//!
+//! /// A handler: says twice what it hears, until its caller has said all.
+//! async fn chat(mut inbound: Inbound<Raw>, mut outbound: Outbound<Raw>) -> Result<(), Status> {
+//!     while let Some(word) = inbound.next().await? {
+//!         outbound.send(word.clone()).await?;
+//!         outbound.send(word).await?;
+//!     }
+//!     Ok(())
+//! }
+//! # use rpc_core::stream::{Duplex, StreamCall};
+//! # use rpc_core::{stub, Idempotency, MethodDescriptor, Request, Response, Service, Shape};
+//! # static CHAT: MethodDescriptor = MethodDescriptor {
+//! #     index: 0, name: "Chat", path: "/demo.Parrot/Chat", alias: None, service: "demo.Parrot",
+//! #     idempotency: Idempotency::Unknown,
+//! #     shape: Shape::Duplex,
+//! # };
+//! # struct Parrot;
+//! # impl Service for Parrot {
+//! #     async fn call(&self, request: Request) -> Result<Response, Status> {
+//! #         let (call, inbound, outbound) = stub::IncomingStream::duplex(request)?;
+//! #         let result = chat(inbound, outbound).await;
+//! #         call.close(result)
+//! #     }
+//! # }
+//! # struct Client;
+//! # impl Client {
+//! #     fn chat(&self) -> StreamCall<Parrot, Duplex<Raw, Raw>> {
+//! #         StreamCall::duplex(Parrot, &CHAT)
+//! #     }
+//! # }
+//! # let client = Client;
+//!
+//! // A caller, on a plain thread. On an executor it is `.await` in place of `.wait()`.
+//! let (mut outbound, mut inbound) = client.chat().open().wait()?;
+//! outbound.send(Raw("hello".into())).wait()?;
+//! drop(outbound); // that is all from this side
+//! let mut heard = Vec::new();
+//! while let Some(word) = inbound.next().wait()? {
+//!     heard.push(word.0);
+//! }
+//! assert_eq!(heard, ["hello", "hello"]);
+//! # Ok::<(), Status>(())
+//! ```
+//!
+//! Who sends without ever reading may wait for ever: the other end, which waits for its own messages to be read, stops
+//! reading too. Both halves of a [`Duplex`] belong on two threads, into two tasks, or into one that takes turns.
+//!
 //! # Layout
 //!
 //! * `inbound`, `outbound` – the ends with types: [`Inbound`], [`Outbound`]

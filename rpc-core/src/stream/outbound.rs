@@ -17,7 +17,8 @@ use crate::{Bytes, Code, Compression, Status, park};
 ///
 /// A handler is given one for what it has to say; that it is dropped says nothing, the stream ends when the handler
 /// returns. A caller gets one by opening a [`StreamCall`](super::StreamCall); dropping it says that no message follows,
-/// and the handler may go on answering. What is dropped by a panic says nothing of the kind.
+/// and the handler may go on answering. What is dropped by a panic, or as the last handle of its stream, says nothing of
+/// the kind: the stream is given up.
 #[must_use = "dropping it says that no message follows"]
 pub struct Outbound<T> {
     writer: Writer,
@@ -121,7 +122,9 @@ pub(crate) fn encoded<T: Message>(writer: &Writer, message: &T) -> Result<Bytes,
 
 impl<T> Drop for Outbound<T> {
     fn drop(&mut self) {
-        if self.ends_in_order && !thread::panicking() {
+        // A caller who left half-way by `?` drops both handles, and the handler must not take what it has for all.
+        let is_given_up = self.call.as_ref().is_some_and(Running::is_last);
+        if self.ends_in_order && !is_given_up && !thread::panicking() {
             self.writer.end(Ok(()));
         }
     }

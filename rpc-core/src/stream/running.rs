@@ -56,6 +56,11 @@ impl Running {
         }))
     }
 
+    /// Whether this handle is the only one left.
+    pub(super) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// What became of the call, once it is over. Never waits for the other half, which may be polling a handler that
     /// waits for this one.
     pub(super) fn poll(&self, half: Half, cx: &Context<'_>) -> Poll<Result<Response, Status>> {
@@ -270,8 +275,8 @@ mod tests {
         let held = Arc::new(());
         let holds = Arc::clone(&held);
         let call = Running::new(Box::pin(async move {
-            let _held = holds;
-            Err(Status::internal("over"))
+            let text = format!("held by {}", Arc::strong_count(&holds));
+            Err(Status::internal(text))
         }));
         assert!(poll(&call, Half::Reads, Waker::noop()).is_ready());
         assert_eq!(Arc::strong_count(&held), 1);
