@@ -2,6 +2,7 @@
 
 use tern_interop::check::Check;
 use tern_interop::checks::java_calls::{self, Peers};
+use tern_interop::checks::java_quirks;
 use tern_interop::go::Go;
 use tern_interop::java::Java;
 use tern_interop::ours::{Handlers, Variant};
@@ -48,4 +49,23 @@ fn all_hold(checks: &[Check<Peers>]) {
 #[test]
 fn our_client_on_their_server() {
     all_hold(&java_calls::CHECKS);
+}
+
+#[test]
+fn their_quirks() {
+    all_hold(&java_quirks::CHECKS);
+}
+
+/// What Tern does not do yet, or not with these methods: their client on their own server.
+#[test]
+fn what_is_ready_for_later() {
+    let Some(java) = Java::find() else { return };
+    let unary = java.server(&[]);
+    let streams = java.server(&["--streams"]);
+    let shapes = ["stream_collect", "stream_repeat", "stream_chat"];
+    let ends = ["stream_large", "stream_failure", "stream_unknown"];
+    let cases = java.client(streams.address(), 1, &[shapes, ends].concat());
+    let cases = [cases, java.client(unary.address(), 1, &["json"])].concat();
+    let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -34,7 +34,7 @@ final class Cases {
 
     static {
         ALL.put("empty", payload(0));
-        ALL.put("small", payload(32));
+        ALL.put("small", client -> comesBack(client, pattern(32, 32)));
         ALL.put("large", payload(1 << 20));
         ALL.put("nearly_the_longest", payload((10 << 20) - 256));
         ALL.put("too_long", Cases::tooLong);
@@ -48,6 +48,7 @@ final class Cases {
         ALL.put("server_timeout_reported", Cases::serverTimeoutReported);
         ALL.put("metadata", Cases::metadata);
         ALL.put("long_metadata", Cases::longMetadata);
+        ALL.put("too_long_metadata", Cases::tooLongMetadata);
         ALL.put("attachment", Cases::attachment);
         ALL.put("gzip", packed("gzip", 200 << 10));
         ALL.put("gzip_small", packed("gzip", 10));
@@ -65,10 +66,10 @@ final class Cases {
     /** What a server of tRPC-Java cannot pass. */
     static final Set<String> NOT_FOR_JAVA = Set.of("server_timeout_reported", "long_metadata");
 
-    /** JSON and streams are no part of every server. */
+    /** JSON and streams are no part of every server, and what is too long is for those who look at the bytes. */
     static final Set<String> ONLY_IF_NAMED =
-            Set.of("json", "stream_collect", "stream_repeat", "stream_chat", "stream_large", "stream_failure",
-                    "stream_unknown");
+            Set.of("json", "too_long_metadata", "stream_collect", "stream_repeat", "stream_chat", "stream_large",
+                    "stream_failure", "stream_unknown");
 
     private Cases() {
     }
@@ -111,7 +112,10 @@ final class Cases {
     }
 
     private static Case payload(int length) {
-        return client -> comesBack(client, pattern(length, length));
+        return client -> {
+            byte[] payload = pattern(length, length);
+            same(client.call(within(20_000), echo(payload, 0)).payload(), payload);
+        };
     }
 
     /** The client sends it, and the server ends the connection. */
@@ -221,6 +225,13 @@ final class Cases {
         PeerClient.Reply reply = client.call(cx, UnaryRequest.getDefaultInstance());
         byte[] back = reply.metadata(Handlers.META_ECHO_PREFIX + "long");
         check(Arrays.equals(back, value), "another value came back");
+    }
+
+    /** The framework does not refuse what has no place in a head. */
+    private static void tooLongMetadata(PeerClient client) throws Exception {
+        RpcClientContext cx = within(1_000);
+        cx.getReqAttachMap().put("long", pattern(70_000, 22));
+        client.call(cx, UnaryRequest.getDefaultInstance());
     }
 
     /** A server need not return it, but the message beside it is whole, and what comes back is what was sent. */

@@ -29,6 +29,9 @@ public final class Peer {
     /** Servers that were started by a command, by their addresses. */
     private final Map<String, PeerServer> servers = new ConcurrentHashMap<>();
 
+    /** How long a process that was told to end stays at least. */
+    private static final int LEAVING_MS = 3000;
+
     private Peer() {
     }
 
@@ -45,7 +48,11 @@ public final class Peer {
             switch (all.get(0)) {
                 case "server" -> serve(all.subList(1, all.size()));
                 case "commands" -> new Peer().obey();
-                default -> System.exit(new Peer().run(all, System.out::println));
+                default -> {
+                    ConfigManager.getInstance().start(false);
+                    OneAtATime.register();
+                    System.exit(new Peer().run(all, System.out::println));
+                }
             }
         } catch (Flags.Wrong e) {
             wrong(e.getMessage());
@@ -57,9 +64,20 @@ public final class Peer {
         System.exit(2);
     }
 
-    /** Serves until the process is told to end; then the framework closes in its own order. */
+    /**
+     * Serves until the process is told to end; then the framework closes in its own order. It does not wait until its
+     * event loops have written the last answers, so the process leaves them some time.
+     */
     private static void serve(List<String> arguments) throws Exception {
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            try {
+                Thread.sleep(LEAVING_MS);
+            } catch (InterruptedException e) {
+                // Then it ends at once.
+            }
+        }));
         ConfigManager.getInstance().start();
+        OneAtATime.register();
         System.out.println("listening " + PeerServer.start(arguments).address());
         Thread.currentThread().join();
     }
@@ -70,6 +88,7 @@ public final class Peer {
      */
     private void obey() throws IOException {
         ConfigManager.getInstance().start();
+        OneAtATime.register();
         ExecutorService threads = Executors.newCachedThreadPool();
         var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = input.readLine(); line != null; line = input.readLine()) {
@@ -99,8 +118,7 @@ public final class Peer {
         List<String> rest = words.subList(1, words.size());
         switch (words.get(0)) {
             case "server" -> {
-                PeerServer server = PeerServer.start(rest);
-                server.adopt();
+                PeerServer server = PeerServer.startOneOfMany(rest);
                 servers.put(server.address().toString(), server);
                 out.accept("listening " + server.address());
                 return 0;

@@ -38,27 +38,31 @@ final class PeerServer {
         this.address = address;
     }
 
-    /** Starts one. It listens when this returns. */
+    /** Starts one that the framework closes when the process ends. It listens when this returns. */
     static PeerServer start(List<String> arguments) throws Exception {
         Flags flags = new Flags(arguments, WITH_VALUE, SWITCHES);
         ServiceConfig service = configure(flags);
-        // The framework knows its servers by the address that they were asked for, and all of ours ask for port 0. So
-        // each is started and taken out again before the next.
+        service.export();
+        RpcServer server = RpcServerManager.getOrCreateRpcServer(service.getProtocolConfig());
+        return new PeerServer(server, new Flags.Address(service.getIp(), port(server, flags.has("--streams"))));
+    }
+
+    /**
+     * Starts one of many, to be closed by whoever holds it. The framework knows its servers by the address that they were
+     * asked for, and all of these ask for port 0: each is taken out again before another one is started or closed.
+     */
+    static PeerServer startOneOfMany(List<String> arguments) throws Exception {
         synchronized (PeerServer.class) {
-            service.export();
-            RpcServer server = RpcServerManager.getOrCreateRpcServer(service.getProtocolConfig());
-            int port = port(server, flags.has("--streams"));
-            return new PeerServer(server, new Flags.Address(service.getIp(), port));
+            PeerServer started = start(arguments);
+            RpcServerManager.remove(started.server.getProtocolConfig());
+            return started;
         }
     }
 
-    /** Leaves the closing to whoever holds this; otherwise the framework does it when the process ends. */
-    void adopt() {
-        RpcServerManager.remove(server.getProtocolConfig());
-    }
-
     void close() {
-        server.close();
+        synchronized (PeerServer.class) {
+            server.close();
+        }
     }
 
     Flags.Address address() {
@@ -71,7 +75,9 @@ final class PeerServer {
         service.setName("trpc.interop.java.Interop");
         service.setIp(address.host());
         service.setPort(address.port());
-        if (!flags.has("--streams")) {
+        if (flags.has("--streams")) {
+            service.setTransporter(OneAtATime.NAME);
+        } else {
             service.setReceiveBuffer(BUFFER_BYTES);
             service.setSendBuffer(BUFFER_BYTES);
         }

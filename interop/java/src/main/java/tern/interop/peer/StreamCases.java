@@ -29,12 +29,18 @@ final class StreamCases {
     }
 
     private static Api.Streams stub(PeerClient client) {
-        // The window that it announces is its receive buffer, 65,536 bytes at least.
-        return client.with(Api.Streams.class, backend -> backend.setReceiveBuffer(65_536));
+        return client.with(Api.Streams.class, backend -> {
+            // The window that it announces is its receive buffer, 65,536 bytes at least.
+            backend.setReceiveBuffer(65_536);
+            backend.setTransporter(OneAtATime.NAME);
+        });
     }
 
     private static RpcClientContext cx() {
-        return new RpcClientContext();
+        RpcClientContext cx = new RpcClientContext();
+        // For the opening alone: the framework knows no time for a stream.
+        cx.setTimeoutMills(20_000);
+        return cx;
     }
 
     private static void collect(PeerClient client) {
