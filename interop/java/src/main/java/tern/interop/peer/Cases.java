@@ -20,6 +20,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import tern.interop.v1.InteropOuterClass.UnaryRequest;
+import tern.interop.v1.InteropOuterClass.UnaryResponse;
 
 /** What the client checks. README.md has a line for each. */
 final class Cases {
@@ -57,6 +58,7 @@ final class Cases {
         ALL.put("snappy_2_small", packed("snappy", 10));
         ALL.put("json", Cases::json);
         ALL.put("concurrent", Cases::concurrent);
+        ALL.put("held", Cases::held);
         ALL.put("idle_reuse", Cases::idleReuse);
         ALL.put("oneway", Cases::oneWay);
         ALL.put("id_wrap", Cases::idWrap);
@@ -281,10 +283,10 @@ final class Cases {
         for (int number = 0; number < 1_000; number++) {
             byte[] payload = pattern(16 + random.nextInt(1_000), 1_000 + number);
             payloads.add(payload);
-            int this_one = number;
+            int mine = number;
             calls.add(client.start(within(20_000), echo(payload, random.nextInt(21))).thenApply(reply -> {
                 synchronized (order) {
-                    order.add(this_one);
+                    order.add(mine);
                 }
                 return reply.getPayload().toByteArray();
             }));
@@ -294,6 +296,18 @@ final class Cases {
         }
         List<Integer> sorted = order.stream().sorted().toList();
         check(!order.equals(sorted), "no answer overtook another");
+    }
+
+    /** A server that is told to end meanwhile answers them all the same. */
+    private static void held(PeerClient client) throws Exception {
+        List<CompletableFuture<UnaryResponse>> calls = new ArrayList<>();
+        for (int number = 0; number < 20; number++) {
+            calls.add(client.start(within(20_000), echo(pattern(16, number), 700)));
+        }
+        for (int number = 0; number < calls.size(); number++) {
+            UnaryResponse response = calls.get(number).get(20, TimeUnit.SECONDS);
+            same(response.getPayload().toByteArray(), pattern(16, number));
+        }
     }
 
     private static void idleReuse(PeerClient client) throws Exception {
