@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use tern_interop::check::Check;
-use tern_interop::checks::{bytes, calls, quirks};
+use tern_interop::checks::{bytes, calls, java_calls, java_quirks, quirks};
 use tern_interop::go::{Case, Go, Mode, Transport};
+use tern_interop::java::Java;
 use tern_interop::ours::{Handlers, Variant};
 
 fn main() -> ExitCode {
@@ -22,6 +23,15 @@ fn main() -> ExitCode {
         show(checks(title, &calls::CHECKS, &Transport::ALL, peers));
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
+    }
+    if let Some(java) = Java::find() {
+        show(their_java_client(java));
+        let go = Go::find();
+        let peers = |_| java_calls::Peers { java, go };
+        let title = "Our client on tRPC-Java's server";
+        show(checks(title, &java_calls::CHECKS, &["outcome"], peers));
+        let title = "Quirks of tRPC-Java";
+        show(checks(title, &java_quirks::CHECKS, &["outcome"], peers));
     }
     match failures {
         0 => ExitCode::SUCCESS,
@@ -64,6 +74,16 @@ fn their_client_on_each_variant(go: &Go) -> Table {
             Case { name, outcome }
         });
         table.add_column(mode.to_string(), cases.into());
+    }
+    table
+}
+
+fn their_java_client(java: &Java) -> Table {
+    let mut table = Table::new("tRPC-Java's client on our server");
+    for variant in Variant::ALL {
+        let server = variant.start();
+        let cases = java.client(server.address(), 2, &[]);
+        table.add_column(variant.to_string(), cases);
     }
     table
 }

@@ -2,6 +2,8 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod java_calls;
+pub mod java_quirks;
 pub mod quirks;
 
 /// `length` bytes without a short period, different for each `seed`.
