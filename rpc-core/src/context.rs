@@ -3,26 +3,36 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::BitOr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::forwarding::{self, Forwarding};
 use crate::metadata::Key;
 use crate::time::Sleep;
 use crate::{Clock, Deadline, Metadata, Timer};
 
-/// What all connections of one loop share: how time is told and measured there.
+/// What all connections of one loop share: how time is told and measured there, and whose loop it is.
 pub struct Site {
     clock: Clock,
     timer: Option<Arc<dyn Timer>>,
+    name: String,
 }
 
 impl Site {
     /// A site with that clock. Without a timer nothing can wait for a time there.
     pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
-        Self { clock, timer }
+        let name = String::new();
+        Self { clock, timer, name }
+    }
+
+    /// The same site, of the server that has this name among services; empty if it has none.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { name, ..self }
     }
 }
 
@@ -31,6 +41,7 @@ impl fmt::Debug for Site {
         f.debug_struct("Site")
             .field("clock", &self.clock)
             .field("has_timer", &self.timer.is_some())
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -101,6 +112,11 @@ impl Scope {
         self.site.as_ref().map_or(&SYSTEM, |site| &site.clock)
     }
 
+    /// The name that the server here has among services; empty if it has none, or there is no server.
+    pub fn name(&self) -> &str {
+        self.site.as_ref().map_or("", |site| &site.name)
+    }
+
     fn timer(&self) -> Option<&Arc<dyn Timer>> {
         self.site.as_ref()?.timer.as_ref()
     }
@@ -124,10 +140,24 @@ impl Marks {
     pub const DYED: Self = Self(0x01);
     /// The call is traced.
     pub const TRACED: Self = Self(0x02);
+    /// The call is routed through environments.
+    pub const MULTI_ENV: Self = Self(0x04);
+    /// The call is part of a canary release ("grid").
+    pub const GRID: Self = Self(0x08);
+    /// The call stays within a set of servers that has a name.
+    pub const SET_NAME: Self = Self(0x10);
 
     /// Whether all marks of `other` are set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Marks {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -221,8 +251,20 @@ struct Inner {
     metadata: Metadata,
     names: Names,
     marks: Marks,
+    /// Behind a pointer, as hardly a call has any of it.
+    rare: Option<Box<Rare>>,
     trailer: Mutex<Option<Box<Trailer>>>,
 }
+
+/// What few requests have.
+#[derive(Debug, Clone, Default)]
+struct Rare {
+    attachment: Bytes,
+    /// The path, if it is not that of the method's descriptor.
+    path: Option<String>,
+}
+
+static NOTHING: Bytes = Bytes::new();
 
 thread_local! {
     /// Boxes that contexts of this thread have left, so that a request in place costs no allocation.
@@ -291,12 +333,25 @@ impl Context {
     /// The context of a call that is made on behalf of this one: it inherits what is left of the deadline, the metadata
     /// that belongs to the chain of calls, and the marks.
     pub fn child(&self) -> Self {
+        let mut child = self.heir();
+        child.forward(&forwarding::STANDARD);
+        child
+    }
+
+    /// A child that still has all of the metadata; [`Context::forward`] leaves of it what may go along.
+    pub(crate) fn heir(&self) -> Self {
         let mut child = Self::new(self.scope());
         let (own, inner) = (child.inner_mut(), self.inner());
         own.deadline = inner.deadline.map(Deadline::inherited);
-        own.metadata = inner.metadata.forwarded();
+        own.metadata = inner.metadata.to_forward();
         own.marks = inner.marks;
         child
+    }
+
+    pub(crate) fn forward(&mut self, rule: &Forwarding) {
+        let inner = self.inner_mut();
+        inner.metadata = std::mem::take(&mut inner.metadata).forwarded_by(rule);
+        inner.marks = rule.marks(inner.marks);
     }
 
     /// Gives a call that began outside of any loop the scope of one, whose clock and timer it uses from then on.
@@ -328,6 +383,14 @@ impl Context {
         names.set(caller.as_ref(), callee.as_ref());
     }
 
+    /// Says who calls whom: the server that the call is made within, by its name, or `caller` where that has none.
+    pub fn set_names_within(&mut self, caller: &str, callee: &str) {
+        let inner = self.inner_mut();
+        let server = inner.scope.as_ref().map_or("", |scope| scope.name());
+        let caller = if server.is_empty() { caller } else { server };
+        inner.names.set(caller.as_bytes(), callee.as_bytes());
+    }
+
     /// Sets the marks.
     pub fn set_marks(&mut self, marks: Marks) {
         self.inner_mut().marks = marks;
@@ -338,7 +401,21 @@ impl Context {
         self.with_trailer(|trailer| trailer.metadata.insert(key, value));
     }
 
-    /// Sends bytes back beside the reply, neither written in a format nor compressed.
+    /// Sends back all metadata that came with the call, beside what [`Context::reply_metadata`] sets, which wins.
+    pub fn reply_with_own_metadata(&self) {
+        let own = self.metadata();
+        if !own.is_empty() {
+            self.with_trailer(|trailer| {
+                let set = std::mem::replace(&mut trailer.metadata, own.clone());
+                for (key, value) in set.into_entries() {
+                    trailer.metadata.insert(key, value);
+                }
+            });
+        }
+    }
+
+    /// Sends bytes back beside the reply, neither written in a format nor compressed. Large ones, of more than 16 KiB, are
+    /// not copied on their way to the socket. What fails sends none.
     pub fn reply_attachment(&self, attachment: Bytes) {
         self.with_trailer(|trailer| trailer.attachment = attachment);
     }
@@ -362,6 +439,14 @@ impl Context {
             || self
                 .deadline()
                 .is_some_and(|deadline| deadline.is_over(self.now()))
+    }
+
+    /// The bytes that came beside the message, neither written in a format nor compressed; none if nothing came. Large ones,
+    /// of 16 KiB and more, are a piece of the buffer that the frame was read into: they were not copied, and holding on to
+    /// them holds on to all of that buffer.
+    pub fn attachment(&self) -> &Bytes {
+        let rare = self.inner().rare.as_ref();
+        rare.map_or(&NOTHING, |rare| &rare.attachment)
     }
 
     /// The metadata that came with the call.
@@ -412,6 +497,22 @@ impl Context {
         self.inner().scope.as_ref().expect("present while in use")
     }
 
+    pub(crate) fn set_attachment(&mut self, attachment: Bytes) {
+        let inner = self.inner_mut();
+        if !attachment.is_empty() || inner.rare.is_some() {
+            inner.rare.get_or_insert_default().attachment = attachment;
+        }
+    }
+
+    /// The path of a call whose method's descriptor does not have it.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.inner().rare.as_ref()?.path.as_deref()
+    }
+
+    pub(crate) fn set_path(&mut self, path: String) {
+        self.inner_mut().rare.get_or_insert_default().path = Some(path);
+    }
+
     pub(crate) fn into_trailer(mut self) -> Option<Box<Trailer>> {
         let trailer = self.inner_mut().trailer.get_mut();
         trailer.unwrap_or_else(PoisonError::into_inner).take()
@@ -451,6 +552,7 @@ impl Inner {
         self.metadata.clear();
         self.names.clear();
         self.marks = Marks::default();
+        self.rare = None;
         *self
             .trailer
             .get_mut()
@@ -467,6 +569,7 @@ impl Clone for Context {
         own.metadata = inner.metadata.clone();
         own.names = inner.names.clone();
         own.marks = inner.marks;
+        own.rare.clone_from(&inner.rare);
         clone
     }
 }
@@ -503,10 +606,13 @@ mod tests {
         cx.set_names("x".repeat(1000), "y");
         cx.metadata_mut().insert("key", "value");
         cx.reply_metadata("key", "value");
+        cx.set_attachment(Bytes::from_static(b"attached"));
+        cx.set_path("/a/b".to_owned());
         cx.narrow(Deadline::new(cx.now(), Cause::Own));
         drop(cx);
         let cx = Context::new(&scope);
         assert!(cx.metadata().is_empty() && cx.deadline().is_none());
+        assert!(cx.attachment().is_empty() && cx.path().is_none());
         assert_eq!((cx.caller(), cx.callee()), ("", ""));
         assert!(cx.into_trailer().is_none());
         let other = Arc::new(Scope::new(Clock::system(), None, None));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::context::Trailer;
+use crate::method::ANY;
 use crate::{Code, Context, Metadata, MethodDescriptor, Status};
 
 /// How a message is written as bytes. Numbers below 128 belong to the framework, the rest to applications.
@@ -66,8 +67,6 @@ pub struct Request<B = Bytes> {
     method: &'static MethodDescriptor,
     context: Context,
     body: B,
-    /// Behind a pointer, as hardly a request has one.
-    attachment: Option<Box<Bytes>>,
     format: Format,
     compression: Compression,
     exchange: Exchange,
@@ -81,7 +80,6 @@ impl<B> Request<B> {
             method,
             context,
             body,
-            attachment: None,
             format: Format::Protobuf,
             compression: Compression::None,
             exchange: Exchange::Unary,
@@ -100,7 +98,6 @@ impl<B> Request<B> {
             method: self.method,
             context: self.context,
             body: change(self.body),
-            attachment: self.attachment,
             format: self.format,
             compression: self.compression,
             exchange: self.exchange,
@@ -128,9 +125,24 @@ impl<B> Request<B> {
         self.exchange = exchange;
     }
 
-    /// Sets the bytes that travel beside the body, neither written in a format nor compressed.
+    /// Sets the bytes that travel beside the body, neither written in a format nor compressed. They are kept in the
+    /// context, where a handler finds them.
     pub fn set_attachment(&mut self, attachment: Bytes) {
-        self.attachment = boxed(attachment);
+        self.context.set_attachment(attachment);
+    }
+
+    /// Makes it a request for `path`, whatever its method is.
+    pub fn set_path(&mut self, path: impl Into<String>) {
+        self.context.set_path(path.into());
+    }
+
+    /// The same request, for those who serve [any method](crate::method::ANY): what its method was is its path.
+    pub fn into_any(mut self) -> Self {
+        if self.context.path().is_none() {
+            self.context.set_path(self.method.path.to_owned());
+        }
+        self.method = &ANY.methods[0];
+        self
     }
 
     /// The body, to be replaced.
@@ -146,6 +158,17 @@ impl<B> Request<B> {
     /// Which method is called.
     pub fn method(&self) -> &'static MethodDescriptor {
         self.method
+    }
+
+    /// The path that the method is called by: that of its descriptor, unless the request is for [any
+    /// method](crate::method::ANY).
+    pub fn path(&self) -> &str {
+        self.context.path().unwrap_or(self.method.path)
+    }
+
+    /// The path, if the method's descriptor does not have it.
+    pub fn other_path(&self) -> Option<&str> {
+        self.context.path()
     }
 
     /// What the call carries beside its message.
@@ -165,7 +188,7 @@ impl<B> Request<B> {
 
     /// The bytes that travel beside the body.
     pub fn attachment(&self) -> &Bytes {
-        self.attachment.as_deref().unwrap_or(&NOTHING)
+        self.context.attachment()
     }
 
     /// How the body is written.
@@ -202,7 +225,7 @@ impl<B> Request<B> {
 impl<B: fmt::Debug> fmt::Debug for Request<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("method", &self.method.path)
+            .field("path", &self.path())
             .field("context", &self.context)
             .field("body", &self.body)
             .finish_non_exhaustive()
@@ -307,10 +330,6 @@ impl<B> Response<B> {
 
 static NOTHING: Bytes = Bytes::new();
 static NO_METADATA: Metadata = Metadata::new();
-
-fn boxed(bytes: Bytes) -> Option<Box<Bytes>> {
-    (!bytes.is_empty()).then(|| Box::new(bytes))
-}
 
 /// What a body can be: it can be written in a [`Format`] and read back.
 ///
