@@ -56,7 +56,16 @@ impl Outgoing {
             attachment_size,
             ..RequestHead::default()
         };
-        let route = self.route(request.method(), context);
+        let other;
+        let route = match request.other_path() {
+            None => self.route(request.method(), context),
+            // Whoever passes on what others ask for is not to fill the memory of those who ask for the same again.
+            Some(path) => {
+                let (caller, callee) = context.name_bytes();
+                other = route_bytes(path, caller, callee);
+                &other
+            }
+        };
         let payload = request.body().len().saturating_add(attachment);
         // Servers and proxies in Go expect the id in the frame's header too, and the version that says so.
         let header = FrameHeader::unary(id.0, 1);
@@ -114,19 +123,11 @@ struct Route {
 
 impl Route {
     fn new(method: &'static MethodDescriptor, caller: &[u8], callee: &[u8]) -> Self {
-        let head = RequestHead {
-            caller,
-            callee,
-            func: method.path.as_bytes(),
-            ..RequestHead::default()
-        };
-        let mut bytes = Vec::new();
-        head.encode(&NO_METADATA, &mut bytes);
         Self {
             method,
             caller: caller.to_owned(),
             callee: callee.to_owned(),
-            bytes,
+            bytes: route_bytes(method.path, caller, callee),
         }
     }
 
@@ -135,6 +136,18 @@ impl Route {
             && is_same(&self.caller, caller)
             && is_same(&self.callee, callee)
     }
+}
+
+fn route_bytes(path: &str, caller: &[u8], callee: &[u8]) -> Vec<u8> {
+    let head = RequestHead {
+        caller,
+        callee,
+        func: path.as_bytes(),
+        ..RequestHead::default()
+    };
+    let mut bytes = Vec::new();
+    head.encode(&NO_METADATA, &mut bytes);
+    bytes
 }
 
 /// Compares byte by byte. Names are short, and the vector that the library compares them by reaches into what stands behind

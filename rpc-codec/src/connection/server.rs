@@ -382,7 +382,13 @@ impl<'a> Inbound<'a> {
         self.frame.keep(self.body, shelf)
     }
 
-    /// The attachment.
+    /// Whether there is an attachment.
+    #[inline]
+    pub fn has_attachment(&self) -> bool {
+        !self.attachment.is_empty()
+    }
+
+    /// The attachment: a piece of the buffer that the frame was read into, if both are large, or else a copy.
     #[inline]
     pub fn attachment(&self, shelf: &mut Shelf) -> Bytes {
         self.frame.keep(self.attachment, shelf)
@@ -466,7 +472,16 @@ fn write_answer(
         return;
     }
     let outcome = match result {
-        Ok(response) => write_success(to, response, leaving, limits, output),
+        Ok(mut response) => {
+            let result = write_success(to, &mut response, leaving, limits, output);
+            match result {
+                // Rather than fail a call that would have been answered, the peer is not told.
+                Err(_) if leaving && response.metadata_mut().remove(DRAIN_MARK).is_some() => {
+                    write_success(to, &mut response, false, limits, output)
+                }
+                result => result,
+            }
+        }
         Err(status) => Err(status),
     };
     if let Err(status) = outcome {
@@ -476,7 +491,7 @@ fn write_answer(
 
 fn write_success(
     to: &ReplyTo,
-    mut response: Response,
+    response: &mut Response,
     leaving: bool,
     limits: &Limits,
     output: &mut WriteQueue,
