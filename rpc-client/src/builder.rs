@@ -223,8 +223,7 @@ impl<F: Filter> ChannelBuilder<F> {
                 unpacked_max: config.limits.decompressed_bytes_max,
             },
             timeout: config.timeout,
-            caller: Caller::of(&config.caller),
-            callee: self.service,
+            caller: Caller::new(&config.caller, self.service),
             forwarding: config.forwarding.clone(),
             scope: Arc::new(Scope::new(clock, Some(timer), None)),
         });

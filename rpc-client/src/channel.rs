@@ -28,10 +28,8 @@ pub(crate) struct Shared<F> {
     pub(crate) filters: F,
     pub(crate) transport: Transport,
     pub(crate) timeout: Option<Duration>,
-    /// How this channel calls itself.
+    /// How this channel calls itself and the service.
     pub(crate) caller: Caller,
-    /// How it calls the service.
-    pub(crate) callee: String,
     pub(crate) forwarding: Forwarding,
     pub(crate) scope: Arc<Scope>,
 }
@@ -57,7 +55,7 @@ impl<F: Filter> Service for Channel<F> {
         if let Some(deadline) = context.deadline().filter(|deadline| deadline.is_over(now)) {
             return Err(out_of_time(deadline));
         }
-        shared.caller.sign(context, &shared.callee);
+        shared.caller.sign(context);
         shared.filters.call(request, &shared.transport).await
     }
 
@@ -77,7 +75,7 @@ impl<F> Clone for Channel<F> {
 impl<F> fmt::Debug for Channel<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("callee", &self.shared.callee)
+            .field("callee", &self.shared.caller.callee())
             .finish_non_exhaustive()
     }
 }

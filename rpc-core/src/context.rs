@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::forwarding::{self, Forwarding};
 use crate::metadata::Key;
 use crate::time::Sleep;
-use crate::{Clock, Deadline, Metadata, Timer};
+use crate::{Clock, Deadline, Metadata, Parties, Timer};
 
 /// What all connections of one loop share: how time is told and measured there, and whose loop it is.
 pub struct Site {
@@ -249,6 +249,10 @@ struct Inner {
     scope: Option<Arc<Scope>>,
     deadline: Option<Deadline>,
     metadata: Metadata,
+    /// Kept like the scope, and for the same reason.
+    parties: Option<Arc<Parties>>,
+    /// Whether it is these whose call this is, and not those of `names`.
+    is_of_parties: bool,
     names: Names,
     marks: Marks,
     /// Behind a pointer, as hardly a call has any of it.
@@ -379,16 +383,32 @@ impl Context {
 
     /// Says who calls whom, by the names that services have among each other.
     pub fn set_names(&mut self, caller: impl AsRef<[u8]>, callee: impl AsRef<[u8]>) {
-        let names = &mut self.inner_mut().names;
-        names.set(caller.as_ref(), callee.as_ref());
+        let inner = self.inner_mut();
+        inner.is_of_parties = false;
+        inner.names.set(caller.as_ref(), callee.as_ref());
     }
 
-    /// Says who calls whom: the server that the call is made within, by its name, or `caller` where that has none.
-    pub fn set_names_within(&mut self, caller: &str, callee: &str) {
+    /// Says who calls whom, like all calls of a channel.
+    pub fn set_parties(&mut self, parties: &Arc<Parties>) {
         let inner = self.inner_mut();
-        let server = inner.scope.as_ref().map_or("", |scope| scope.name());
-        let caller = if server.is_empty() { caller } else { server };
-        inner.names.set(caller.as_bytes(), callee.as_bytes());
+        inner.is_of_parties = true;
+        let kept = inner.parties.as_ref();
+        if !kept.is_some_and(|kept| Arc::ptr_eq(kept, parties)) {
+            inner.parties = Some(Arc::clone(parties));
+        }
+    }
+
+    /// The same, but it is the server that the call is made within who calls, if that has a name.
+    pub fn set_parties_within(&mut self, parties: &Arc<Parties>) {
+        let inner = self.inner_mut();
+        match inner.scope.as_ref().map_or("", |scope| scope.name()) {
+            "" => self.set_parties(parties),
+            server => {
+                inner.is_of_parties = false;
+                let callee = parties.callee().as_bytes();
+                inner.names.set(server.as_bytes(), callee);
+            }
+        }
     }
 
     /// Sets the marks.
@@ -461,19 +481,34 @@ impl Context {
 
     /// How the caller calls itself; empty if it does not, or not in text.
     pub fn caller(&self) -> &str {
-        self.inner().names.caller()
+        match self.parties() {
+            Some(parties) => parties.caller(),
+            None => self.inner().names.caller(),
+        }
     }
 
     /// How the caller calls us; empty if it does not, or not in text.
     pub fn callee(&self) -> &str {
-        self.inner().names.callee()
+        match self.parties() {
+            Some(parties) => parties.callee(),
+            None => self.inner().names.callee(),
+        }
     }
 
     /// [`Context::caller`] and [`Context::callee`] as bytes, text or not.
     pub fn name_bytes(&self) -> (&[u8], &[u8]) {
+        if let Some(parties) = self.parties() {
+            return (parties.caller().as_bytes(), parties.callee().as_bytes());
+        }
         let names = &self.inner().names;
         let both = names.both().get(..names.len).unwrap_or_default();
         both.split_at_checked(names.caller_len).unwrap_or_default()
+    }
+
+    /// Who calls whom, if a channel said so of all its calls.
+    pub fn parties(&self) -> Option<&Arc<Parties>> {
+        let inner = self.inner();
+        inner.parties.as_ref().filter(|_| inner.is_of_parties)
     }
 
     /// The marks of the chain of calls.
@@ -550,6 +585,7 @@ impl Inner {
     fn reset(&mut self) {
         self.deadline = None;
         self.metadata.clear();
+        self.is_of_parties = false;
         self.names.clear();
         self.marks = Marks::default();
         self.rare = None;
@@ -564,6 +600,9 @@ impl Clone for Context {
     /// The same call once more, as a retry makes it; what would go back beside the reply is not copied.
     fn clone(&self) -> Self {
         let mut clone = Self::new(self.scope());
+        if let Some(parties) = self.parties() {
+            clone.set_parties(parties);
+        }
         let (own, inner) = (clone.inner_mut(), self.inner());
         own.deadline = inner.deadline;
         own.metadata = inner.metadata.clone();
@@ -600,10 +639,27 @@ mod tests {
     }
 
     #[test]
+    fn who_calls_whom_is_what_was_said_last() {
+        let parties = Arc::new(Parties::new("one", "other"));
+        let mut cx = Context::background();
+        cx.set_parties(&parties);
+        assert_eq!((cx.caller(), cx.callee()), ("one", "other"));
+        assert_eq!(cx.name_bytes(), (&b"one"[..], &b"other"[..]));
+        assert_eq!(cx.clone().callee(), "other");
+        assert_eq!(cx.child().callee(), "");
+        cx.set_names("a", "b");
+        assert_eq!((cx.caller(), cx.callee()), ("a", "b"));
+        assert!(cx.parties().is_none());
+        cx.set_parties(&parties);
+        assert!(cx.parties().is_some_and(|kept| Arc::ptr_eq(kept, &parties)));
+    }
+
+    #[test]
     fn a_context_begins_empty_whatever_the_one_before_it_held() {
         let scope = Arc::new(Scope::new(Clock::system(), None, None));
         let mut cx = Context::new(&scope);
         cx.set_names("x".repeat(1000), "y");
+        cx.set_parties(&Arc::new(Parties::new("one", "other")));
         cx.metadata_mut().insert("key", "value");
         cx.reply_metadata("key", "value");
         cx.set_attachment(Bytes::from_static(b"attached"));

@@ -34,6 +34,7 @@
 //! * [`endpoint`], [`discover`] – where a service answers, and who says so
 //! * [`observe`] – [`Observer`]: what happened, as plain events
 //! * [`time`] – [`Clock`] and [`Timer`]: the only file that asks the system for the time
+//! * [`parties`] – who calls whom
 //! * [`park`] – waiting for a future on a plain thread
 //! * [`stub`] – what generated code calls
 
@@ -51,6 +52,7 @@ pub mod method;
 pub mod mount;
 pub mod observe;
 pub mod park;
+pub mod parties;
 pub mod service;
 pub mod spawn;
 pub mod status;
@@ -71,6 +73,7 @@ pub use metadata::Metadata;
 pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor};
 pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
+pub use parties::Parties;
 pub use service::{BoxService, Service};
 pub use spawn::{Claim, Executor, Job, Permit, Permits, Spawn, Work};
 pub use status::{Code, Origin, Status};

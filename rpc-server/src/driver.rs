@@ -17,7 +17,7 @@ use crate::calls::CallKey;
 use crate::desk::Desk;
 use crate::dispatch::timed_out;
 use crate::drain::Phase;
-use crate::router::{ANY_PATH, no_method};
+use crate::router::no_method;
 use crate::routes::Routes;
 use crate::shared::Shared;
 
@@ -108,20 +108,6 @@ impl ServerDriver {
         Self { routes, desk }
     }
 
-    /// Serves a request whose path is nobody's, if there is somebody for all of those.
-    #[cold]
-    fn unrouted(&mut self, link: Key, inbound: Inbound<'_>, io: &mut IoOf<Self>) {
-        let path = inbound.func();
-        let is_text = std::str::from_utf8(path).is_ok();
-        let way = self.routes.find(ANY_PATH, inbound.callee());
-        if let Some(way) = way.filter(|_| is_text) {
-            return self.desk.serve(link, inbound, way, io);
-        }
-        let to = inbound.reply_to;
-        let status = no_method(path);
-        self.desk.answer(link, to, None, io.now(), Err(status), io);
-    }
-
     /// How many calls wait or run on pools.
     pub fn calls(&self) -> usize {
         self.desk.calls.len()
@@ -155,10 +141,12 @@ impl Driver for ServerDriver {
     }
 
     fn event(&mut self, link: Key, inbound: Inbound<'_>, io: &mut IoOf<Self>) {
-        match self.routes.find(inbound.func(), inbound.callee()) {
-            Some(way) => self.desk.serve(link, inbound, way, io),
-            None => self.unrouted(link, inbound, io),
+        if let Some(way) = self.routes.find(inbound.func(), inbound.callee()) {
+            return self.desk.serve(link, inbound, way, io);
         }
+        let status = no_method(inbound.func());
+        let to = inbound.reply_to;
+        self.desk.answer(link, to, None, io.now(), Err(status), io);
     }
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {

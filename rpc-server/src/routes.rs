@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rpc_core::{Executor, Work};
 
-use crate::router::Route;
+use crate::router::{ANY_PATH, Route};
 
 /// Where one path leads on one loop.
 pub(crate) struct Way {
@@ -48,7 +48,8 @@ impl Routes {
             .get(self.recent)
             .is_some_and(|(recent, _)| *recent == path);
         if !is_recent {
-            self.recent = *self.places.get(path)?;
+            let place = self.places.get(path);
+            self.recent = *place.or_else(|| self.any(path))?;
         }
         let (_, way) = self.list.get(self.recent)?;
         Some(if way.rivals.is_empty() {
@@ -56,6 +57,13 @@ impl Routes {
         } else {
             way.called(callee)
         })
+    }
+
+    /// Where paths lead that lead nowhere else, if they are text.
+    #[cold]
+    fn any(&self, path: &[u8]) -> Option<&usize> {
+        std::str::from_utf8(path).ok()?;
+        self.places.get(ANY_PATH)
     }
 }
 

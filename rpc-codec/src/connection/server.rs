@@ -472,16 +472,7 @@ fn write_answer(
         return;
     }
     let outcome = match result {
-        Ok(mut response) => {
-            let result = write_success(to, &mut response, leaving, limits, output);
-            match result {
-                // Rather than fail a call that would have been answered, the peer is not told.
-                Err(_) if leaving && response.metadata_mut().remove(DRAIN_MARK).is_some() => {
-                    write_success(to, &mut response, false, limits, output)
-                }
-                result => result,
-            }
-        }
+        Ok(response) => write_success(to, response, leaving, limits, output),
         Err(status) => Err(status),
     };
     if let Err(status) = outcome {
@@ -491,14 +482,11 @@ fn write_answer(
 
 fn write_success(
     to: &ReplyTo,
-    response: &mut Response,
+    mut response: Response,
     leaving: bool,
     limits: &Limits,
     output: &mut WriteQueue,
 ) -> Result<(), Status> {
-    if leaving {
-        response.metadata_mut().insert(DRAIN_MARK, "1");
-    }
     let too_long = |what: &str| {
         Status::new(
             Code::Unencodable,
@@ -521,6 +509,9 @@ fn write_success(
         attachment_size,
         ..ResponseHead::default()
     };
+    if leaving {
+        tell_of_leaving(&mut response, &head);
+    }
     let payload = response
         .body()
         .len()
@@ -540,6 +531,16 @@ fn write_success(
         output.put_body(response.attachment());
     }
     Ok(())
+}
+
+/// Rather than fail a call that would have been answered, the peer is not told.
+#[cold]
+fn tell_of_leaving(response: &mut Response, head: &ResponseHead<'_>) {
+    let metadata = response.metadata_mut();
+    metadata.insert(DRAIN_MARK, "1");
+    if head.encoded_len(metadata) > usize::from(u16::MAX) {
+        metadata.remove(DRAIN_MARK);
+    }
 }
 
 fn write_failure(
