@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::context::Trailer;
-use crate::method::ANY;
 use crate::{Code, Context, Metadata, MethodDescriptor, Status};
 
 /// How a message is written as bytes. Numbers below 128 belong to the framework, the rest to applications.
@@ -136,13 +135,12 @@ impl<B> Request<B> {
         self.context.set_path(path.into());
     }
 
-    /// The same request, for those who serve [any method](crate::method::ANY): what its method was is its path.
-    pub fn into_any(mut self) -> Self {
-        if self.context.path().is_none() {
+    /// Says which method it leads to after all. The path stays the one that it came by.
+    pub fn set_method(&mut self, method: &'static MethodDescriptor) {
+        if self.context.path().is_none() && self.method.path != method.path {
             self.context.set_path(self.method.path.to_owned());
         }
-        self.method = &ANY.methods[0];
-        self
+        self.method = method;
     }
 
     /// The body, to be replaced.

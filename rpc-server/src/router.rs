@@ -209,14 +209,15 @@ impl Router {
 impl Service for Router {
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let (_, callee) = request.context().name_bytes();
-        let route = if let Some(route) = self.route(request.path().as_bytes(), callee) {
-            route
-        } else {
-            let route = self.route(ANY_PATH, callee);
-            let route = route.ok_or_else(|| no_method(request.path().as_bytes()))?;
-            request = request.into_any();
-            route
-        };
+        let path = request.path().as_bytes();
+        let route = self.route(path, callee);
+        let route = route
+            .or_else(|| self.route(ANY_PATH, callee))
+            .ok_or_else(|| no_method(path))?;
+        // Stubs go by the method.
+        if !std::ptr::eq(request.method(), route.method) {
+            request.set_method(route.method);
+        }
         let now = request.context().now();
         for timeout in [
             route.service_timeout,
@@ -368,6 +369,21 @@ mod tests {
         let mut loops = [routes(), routes()];
         let [first, second] = &mut loops;
         assert!(Arc::ptr_eq(&settling(first), &settling(second)));
+    }
+
+    #[test]
+    fn any_path_is_one_of_text() {
+        let router = Router::new()
+            .mount(Mount::new(&ECHO, Silent))
+            .mount(Mount::any(Silent));
+        let (pool, clock) = (Pool::builder("test").threads(1).build(), Clock::system());
+        let (_mailbox, sender) = Mailbox::new(Arc::new(|| ()));
+        let (mut routes, _) = router.for_loop(&Post::new(sender), pool.as_ref(), &clock);
+        let mut is_any = |path: &[u8]| routes.find(path, b"").map(|way| way.is_any);
+        assert_eq!(is_any(b"/test.Echo/Echo"), Some(false));
+        assert_eq!(is_any(b"/test.Echo/Nope"), Some(true));
+        assert_eq!(is_any(b"/test.Echo/\xff"), None);
+        assert_eq!(is_any(b"/test.Echo/Echo"), Some(false));
     }
 
     #[test]
