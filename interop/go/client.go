@@ -143,6 +143,11 @@ func findCase(name string) (testCase, bool) {
 			return tc, true
 		}
 	}
+	for _, tc := range namedCases {
+		if tc.name == name {
+			return tc, true
+		}
+	}
 	return testCase{}, false
 }
 

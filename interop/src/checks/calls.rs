@@ -96,14 +96,14 @@ const NO_SERVICE: MethodDescriptor = MethodDescriptor {
     ..NO_METHOD
 };
 
-fn builder(address: SocketAddr) -> ChannelBuilder {
+pub(super) fn builder(address: SocketAddr) -> ChannelBuilder {
     Channel::builder("tern.interop.v1.Interop")
         .resolve(Fixed::new([address]))
         .caller("trpc.interop.tern.Client")
         .timeout(TIMEOUT)
 }
 
-fn built(builder: ChannelBuilder) -> Channel {
+pub(super) fn built(builder: ChannelBuilder) -> Channel {
     builder.build().expect("an address and a thread")
 }
 
@@ -121,11 +121,11 @@ fn client_with(address: SocketAddr, snappy: Snappy) -> InteropClient<Channel> {
     InteropClient::new(built(builder(address).codecs(codecs)))
 }
 
-fn client(address: SocketAddr) -> InteropClient<Channel> {
+pub(super) fn client(address: SocketAddr) -> InteropClient<Channel> {
     InteropClient::new(channel(address))
 }
 
-fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
+pub(super) fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
     UnaryRequest {
         payload: payload.to_vec(),
         delay_ms,
@@ -134,19 +134,19 @@ fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
 }
 
 /// Calls with a small payload, which has to come back.
-fn expect_alive(client: &InteropClient<Channel>) {
+pub(super) fn expect_alive(client: &InteropClient<Channel>) {
     let payload = pattern(16, 99);
     let reply = client.unary(echo(&payload, 0)).wait();
     expect_echo(&reply.expect("the next call works"), &payload);
 }
 
-fn expect_echo(reply: &UnaryResponse, payload: &[u8]) {
+pub(super) fn expect_echo(reply: &UnaryResponse, payload: &[u8]) {
     assert_eq!(reply.served_by, "trpc-go");
     assert_eq!(reply.payload.len(), payload.len(), "bytes of the payload");
     assert!(reply.payload == payload, "another payload came back");
 }
 
-fn expect_status<T: std::fmt::Debug>(
+pub(super) fn expect_status<T: std::fmt::Debug>(
     outcome: Result<T, Status>,
     code: Code,
     origin: Origin,
@@ -343,7 +343,7 @@ fn snappy_as_block(peers: &Peers) {
     expect_alive(&client);
 }
 
-/// Go's stub does not look at it; the message beside it is whole.
+/// It comes back, and the message beside it is whole; more of that in [`super::carried`].
 fn attachment(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
     let client = client(server.address());
@@ -351,7 +351,7 @@ fn attachment(peers: &Peers) {
     let call = call.attachment(Bytes::from(pattern(5_000, 8)));
     let response = call.wait_response().expect("an answer");
     expect_echo(response.body(), b"beside it");
-    assert!(response.attachment().is_empty());
+    assert!(*response.attachment() == pattern(5_000, 8));
     expect_alive(&client);
 }
 
@@ -455,7 +455,7 @@ fn expect_alive_soon(client: &InteropClient<Channel>) {
 type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Waits for all calls. The results are in the order in which they came, each with the number of its call.
-fn all<T>(calls: Vec<Answering<T>>) -> Vec<(usize, T)> {
+pub(super) fn all<T>(calls: Vec<Answering<T>>) -> Vec<(usize, T)> {
     let mut waiting: Vec<_> = calls.into_iter().enumerate().collect();
     let mut ended = Vec::new();
     let finished = park::wait(poll_fn(|cx| {

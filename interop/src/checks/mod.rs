@@ -2,6 +2,8 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod carried;
+pub mod ends;
 pub mod quirks;
 
 /// `length` bytes without a short period, different for each `seed`.
