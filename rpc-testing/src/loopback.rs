@@ -21,8 +21,8 @@ use crate::clock::Ringer;
 /// A router as a channel: give it to a generated client, and calls run the handler where they are awaited or waited for,
 /// behind the filters and with the time-outs it was mounted with.
 ///
-/// What a handler sees and what a caller gets are as if a wire lay between them: metadata, marks and attachments travel, deadlines
-/// become the caller's, what a handler returns as a status arrives as one that was sent, a panic arrives as
+/// What a handler sees and what a caller gets are as if a wire lay between them: metadata, marks and attachments travel,
+/// deadlines become the caller's, what a handler returns as a status arrives as one that was sent, a panic arrives as
 /// [`Code::Internal`]. What is not there is what belongs to a server and not to its services: policies at the door, pools
 /// and their bounds. A handler that blocks blocks whoever calls.
 ///
