@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::forwarding::{self, Forwarding};
 use crate::metadata::Key;
+use crate::parties::Names;
 use crate::time::Sleep;
 use crate::{Clock, Deadline, Metadata, Parties, Timer};
 
@@ -159,75 +160,6 @@ impl BitOr for Marks {
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-}
-
-/// Who calls whom, one name behind the other. What comes over a wire need not be text; only who asks pays for finding
-/// that out.
-#[derive(Debug, Clone)]
-struct Names {
-    /// Both, if they fit here: most do, and cost no allocation.
-    short: [u8; NAMES_SHORT],
-    /// Both, if they do not.
-    long: Vec<u8>,
-    caller_len: usize,
-    len: usize,
-}
-
-/// Two names of the length that is common among services, `trpc.app.server.Service`, and some more.
-const NAMES_SHORT: usize = 96;
-
-impl Default for Names {
-    fn default() -> Self {
-        Self {
-            short: [0; NAMES_SHORT],
-            long: Vec::new(),
-            caller_len: 0,
-            len: 0,
-        }
-    }
-}
-
-impl Names {
-    fn set(&mut self, caller: &[u8], callee: &[u8]) {
-        self.caller_len = caller.len();
-        self.len = caller.len().saturating_add(callee.len());
-        let halves = self.short.split_at_mut_checked(caller.len());
-        let places = halves.and_then(|(first, rest)| Some((first, rest.get_mut(..callee.len())?)));
-        if let Some((first, second)) = places {
-            first.copy_from_slice(caller);
-            second.copy_from_slice(callee);
-            return;
-        }
-        self.long = [caller, callee].concat();
-    }
-
-    fn clear(&mut self) {
-        self.caller_len = 0;
-        self.len = 0;
-        if !self.long.is_empty() {
-            self.long = Vec::new();
-        }
-    }
-
-    fn caller(&self) -> &str {
-        text(self.both().get(..self.caller_len))
-    }
-
-    fn callee(&self) -> &str {
-        text(self.both().get(self.caller_len..self.len))
-    }
-
-    fn both(&self) -> &[u8] {
-        if self.len <= NAMES_SHORT {
-            &self.short
-        } else {
-            &self.long
-        }
-    }
-}
-
-fn text(bytes: Option<&[u8]>) -> &str {
-    std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 /// What a call carries beside its message: its deadline, its metadata, who sent it, and the means to send something
@@ -500,9 +432,7 @@ impl Context {
         if let Some(parties) = self.parties() {
             return (parties.caller().as_bytes(), parties.callee().as_bytes());
         }
-        let names = &self.inner().names;
-        let both = names.both().get(..names.len).unwrap_or_default();
-        both.split_at_checked(names.caller_len).unwrap_or_default()
+        self.inner().names.bytes()
     }
 
     /// Who calls whom, if a channel said so of all its calls.
