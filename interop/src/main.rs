@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tern_interop::check::Check;
-use tern_interop::checks::{bytes, calls, java_calls, java_quirks, quirks};
+use tern_interop::checks::{bytes, calls, carried, ends, java_calls, java_quirks, quirks};
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::java::Java;
 use tern_interop::ours::{Handlers, Variant};
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
         let peers = |transport| calls::Peers { go, transport };
         let title = "Our client on tRPC-Go's server";
         show(checks(title, &calls::CHECKS, &Transport::ALL, peers));
+        let title = "What our client sends beside the message";
+        show(checks(title, &carried::CHECKS, &Transport::ALL, peers));
+        let title = "How connections end";
+        show(checks(title, &ends::CHECKS, &Transport::ALL, peers));
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
     }

@@ -141,8 +141,8 @@ impl Driver for ServerDriver {
     }
 
     fn event(&mut self, link: Key, inbound: Inbound<'_>, io: &mut IoOf<Self>) {
-        if let Some(route) = self.routes.find(inbound.func()) {
-            return self.desk.serve(link, inbound, route, io);
+        if let Some(way) = self.routes.find(inbound.func(), inbound.callee()) {
+            return self.desk.serve(link, inbound, way, io);
         }
         let status = no_method(inbound.func());
         let to = inbound.reply_to;

@@ -135,13 +135,13 @@ pub(super) fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
 }
 
 /// Calls with a small payload, which has to come back.
-fn expect_alive(client: &InteropClient<Channel>) {
+pub(super) fn expect_alive(client: &InteropClient<Channel>) {
     let payload = pattern(16, 99);
     let reply = client.unary(echo(&payload, 0)).wait();
     expect_echo(&reply.expect("the next call works"), &payload);
 }
 
-fn expect_echo(reply: &UnaryResponse, payload: &[u8]) {
+pub(super) fn expect_echo(reply: &UnaryResponse, payload: &[u8]) {
     assert_eq!(reply.served_by, "trpc-go");
     assert_eq!(reply.payload.len(), payload.len(), "bytes of the payload");
     assert!(reply.payload == payload, "another payload came back");
@@ -344,7 +344,7 @@ fn snappy_as_block(peers: &Peers) {
     expect_alive(&client);
 }
 
-/// Go's stub does not look at it; the message beside it is whole.
+/// It comes back, and the message beside it is whole; more of that in [`super::carried`].
 fn attachment(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
     let client = client(server.address());
@@ -352,7 +352,7 @@ fn attachment(peers: &Peers) {
     let call = call.attachment(Bytes::from(pattern(5_000, 8)));
     let response = call.wait_response().expect("an answer");
     expect_echo(response.body(), b"beside it");
-    assert!(response.attachment().is_empty());
+    assert!(*response.attachment() == pattern(5_000, 8));
     expect_alive(&client);
 }
 

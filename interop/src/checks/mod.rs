@@ -2,6 +2,8 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod carried;
+pub mod ends;
 pub mod java_calls;
 pub mod java_quirks;
 pub mod quirks;

@@ -382,7 +382,13 @@ impl<'a> Inbound<'a> {
         self.frame.keep(self.body, shelf)
     }
 
-    /// The attachment.
+    /// Whether there is an attachment.
+    #[inline]
+    pub fn has_attachment(&self) -> bool {
+        !self.attachment.is_empty()
+    }
+
+    /// The attachment: a piece of the buffer that the frame was read into, if both are large, or else a copy.
     #[inline]
     pub fn attachment(&self, shelf: &mut Shelf) -> Bytes {
         self.frame.keep(self.attachment, shelf)
@@ -481,9 +487,6 @@ fn write_success(
     limits: &Limits,
     output: &mut WriteQueue,
 ) -> Result<(), Status> {
-    if leaving {
-        response.metadata_mut().insert(DRAIN_MARK, "1");
-    }
     let too_long = |what: &str| {
         Status::new(
             Code::Unencodable,
@@ -506,6 +509,9 @@ fn write_success(
         attachment_size,
         ..ResponseHead::default()
     };
+    if leaving {
+        tell_of_leaving(&mut response, &head);
+    }
     let payload = response
         .body()
         .len()
@@ -525,6 +531,16 @@ fn write_success(
         output.put_body(response.attachment());
     }
     Ok(())
+}
+
+/// Rather than fail a call that would have been answered, the peer is not told.
+#[cold]
+fn tell_of_leaving(response: &mut Response, head: &ResponseHead<'_>) {
+    let metadata = response.metadata_mut();
+    metadata.insert(DRAIN_MARK, "1");
+    if head.encoded_len(metadata) > usize::from(u16::MAX) {
+        metadata.remove(DRAIN_MARK);
+    }
 }
 
 fn write_failure(
