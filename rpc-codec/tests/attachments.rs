@@ -11,7 +11,8 @@ use rpc_codec::frame::HEADER_BYTES;
 use rpc_codec::{FrameHeader, FrameKind, Limits, RequestHead, ResponseHead, WriteQueue};
 use rpc_core::message::Exchange;
 use rpc_core::{
-    Clock, Code, Compression, Context, Idempotency, MethodDescriptor, Request, Response, Status,
+    Clock, Code, Compression, Context, Idempotency, MethodDescriptor, Request, Response, Shape,
+    Status,
 };
 
 static METHOD: MethodDescriptor = MethodDescriptor {
@@ -21,6 +22,7 @@ static METHOD: MethodDescriptor = MethodDescriptor {
     alias: None,
     service: "test.Files",
     idempotency: Idempotency::Unknown,
+    shape: Shape::Unary,
 };
 
 const MIB: usize = 1 << 20;
