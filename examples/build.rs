@@ -4,6 +4,7 @@ fn main() -> Result<(), rpc_build::BuildError> {
     rpc_build::compile(&[
         "proto/greeter.proto",
         "proto/echo.proto",
+        "proto/files.proto",
         "proto/relay.proto",
         "proto/shop.proto",
         "proto/streaming.proto",

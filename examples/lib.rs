@@ -14,6 +14,11 @@ pub mod echo {
     tern::include_stubs!("echo.v1");
 }
 
+/// The package `demo.files`.
+pub mod files {
+    tern::include_stubs!("demo.files");
+}
+
 /// The package `demo.relay`.
 pub mod relay {
     tern::include_stubs!("demo.relay");

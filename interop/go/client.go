@@ -159,6 +159,11 @@ func findCase(name string) (testCase, bool) {
 			return tc, true
 		}
 	}
+	for _, tc := range namedCases {
+		if tc.name == name {
+			return tc, true
+		}
+	}
 	return testCase{}, false
 }
 

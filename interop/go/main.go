@@ -80,6 +80,7 @@ func serverCommand(args []string) error {
 	timeoutMS := flags.Int("timeout-ms", 0, "the service's own timeout; 0 = none")
 	flags.BoolVar(&o.ignoreDeadline, "ignore-deadline", false,
 		"handlers sleep through their deadline and succeed late")
+	idleMS := flags.Int("idle-ms", 0, "how long a connection may be idle; 0 = as the framework has it")
 	verbose := flags.Bool("verbose", false, "show the framework's log on standard error")
 	_ = flags.Parse(args)
 	if flags.NArg() > 0 {
@@ -90,6 +91,7 @@ func serverCommand(args []string) error {
 		badUsage("--timeout-ms must not be negative")
 	}
 	o.timeout = time.Duration(*timeoutMS) * time.Millisecond
+	o.idle = time.Duration(*idleMS) * time.Millisecond
 	setUpLogging(*verbose)
 	return runServer(o)
 }

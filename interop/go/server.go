@@ -27,6 +27,7 @@ type serverOptions struct {
 	transport      string
 	timeout        time.Duration
 	ignoreDeadline bool
+	idle           time.Duration
 }
 
 // interopServer is the service's implementation.
@@ -36,6 +37,10 @@ type interopServer struct {
 
 func (s *interopServer) Unary(ctx context.Context, req *interoppb.UnaryRequest) (*interoppb.UnaryResponse, error) {
 	answerMetadata(ctx)
+	answerLook(ctx)
+	if err := answerAttachment(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.wait(ctx, time.Duration(req.GetDelayMs())*time.Millisecond); err != nil {
 		return nil, err
 	}
@@ -99,6 +104,7 @@ func runServer(o serverOptions) error {
 		Name:      serviceName,
 		Address:   listener.Addr().String(),
 		Timeout:   int(o.timeout / time.Millisecond),
+		Idletime:  int(o.idle / time.Millisecond),
 		Transport: o.transport,
 	}}
 	s := trpc.NewServerWithConfig(cfg, server.WithListener(listener))

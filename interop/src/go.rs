@@ -221,7 +221,7 @@ pub struct Case {
 }
 
 impl Case {
-    fn read(line: &str) -> Option<Self> {
+    pub(crate) fn read(line: &str) -> Option<Self> {
         if let Some(name) = line.strip_prefix("ok ") {
             return Some(Self {
                 name: name.to_owned(),
@@ -257,24 +257,30 @@ impl GoServer {
 
 /// A process that does not outlive this.
 #[derive(Debug)]
-struct Process {
-    child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
 }
 
 impl Process {
-    fn spawn(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::null());
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("the peer was built");
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::with_input(command.stdin(Stdio::null()).stderr(Stdio::piped()))
+    }
+
+    /// The same for a process whose standard input and error are set.
+    pub(crate) fn with_input(command: &mut Command) -> Self {
+        let child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the peer was built");
         Self { child }
     }
 
-    fn stdout(&mut self) -> impl Read + use<> {
+    pub(crate) fn stdout(&mut self) -> impl Read + use<> {
         self.child.stdout.take().expect("asked for once")
     }
 
     /// Ends it and returns what it wrote to its standard error.
-    fn complaint(&mut self) -> String {
+    pub(crate) fn complaint(&mut self) -> String {
         self.end();
         let mut text = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
@@ -284,7 +290,7 @@ impl Process {
         text
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         // One that has ended already cannot be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use tern_interop::check::Check;
 use tern_interop::checks::streams::StreamPeers;
-use tern_interop::checks::{bytes, calls, quirks, streams};
+use tern_interop::checks::{bytes, calls, carried, ends, java_calls, java_quirks, quirks, streams};
 use tern_interop::go::{Case, Go, Mode, Transport};
+use tern_interop::java::Java;
 use tern_interop::ours::{Handlers, Variant};
 
 fn main() -> ExitCode {
@@ -25,8 +26,21 @@ fn main() -> ExitCode {
         let title = "Our streams on tRPC-Go's server";
         let on_go = |_| StreamPeers { go };
         show(checks(title, &streams::CHECKS, &["go-net"], on_go));
+        let title = "What our client sends beside the message";
+        show(checks(title, &carried::CHECKS, &Transport::ALL, peers));
+        let title = "How connections end";
+        show(checks(title, &ends::CHECKS, &Transport::ALL, peers));
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
+    }
+    if let Some(java) = Java::find() {
+        show(their_java_client(java));
+        let go = Go::find();
+        let peers = |_| java_calls::Peers { java, go };
+        let title = "Our client on tRPC-Java's server";
+        show(checks(title, &java_calls::CHECKS, &["outcome"], peers));
+        let title = "Quirks of tRPC-Java";
+        show(checks(title, &java_quirks::CHECKS, &["outcome"], peers));
     }
     match failures {
         0 => ExitCode::SUCCESS,
@@ -78,6 +92,16 @@ fn their_streams(go: &Go) -> Table {
     for variant in Variant::ALL {
         let server = variant.start();
         table.add_column(variant.to_string(), go.stream_client(server.address()));
+    }
+    table
+}
+
+fn their_java_client(java: &Java) -> Table {
+    let mut table = Table::new("tRPC-Java's client on our server");
+    for variant in Variant::ALL {
+        let server = variant.start();
+        let cases = java.client(server.address(), 2, &[]);
+        table.add_column(variant.to_string(), cases);
     }
     table
 }

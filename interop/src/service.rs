@@ -16,6 +16,7 @@ pub struct Ours;
 impl Interop for Ours {
     async fn unary(&self, cx: &Context, request: UnaryRequest) -> Result<UnaryResponse, Status> {
         answer_metadata(cx);
+        answer_carried(cx);
         if request.delay_ms > 0 {
             cx.sleep(delay(&request)).await;
         }
@@ -26,6 +27,7 @@ impl Interop for Ours {
 impl blocking::Interop for Ours {
     fn unary(&self, cx: &Context, request: UnaryRequest) -> Result<UnaryResponse, Status> {
         answer_metadata(cx);
+        answer_carried(cx);
         if request.delay_ms > 0 {
             tern::park::wait(cx.sleep(delay(&request)))
                 .ok_or_else(|| Status::internal("this handler must not run on an I/O thread"))?;
@@ -43,6 +45,25 @@ fn answer_metadata(cx: &Context) {
     }
     if cx.deadline().is_some() {
         cx.reply_metadata("app-left-ms", cx.remaining().as_millis().to_string());
+    }
+}
+
+/// Sends the attachment back, and tells what was seen of marks and names, if it is asked to.
+fn answer_carried(cx: &Context) {
+    if !cx.attachment().is_empty() {
+        cx.reply_attachment(cx.attachment().clone());
+    }
+    if cx.metadata().get("look").is_none() {
+        return;
+    }
+    cx.reply_metadata("app-seen-marks", cx.marks().0.to_string());
+    cx.reply_metadata("app-seen-caller", cx.caller().to_owned());
+    cx.reply_metadata("app-seen-callee", cx.callee().to_owned());
+    if let Some(key) = cx.dyeing_key().filter(|_| cx.is_dyed()) {
+        cx.reply_metadata("app-seen-dyeing", key.to_owned());
+    }
+    if let Some(env) = cx.env() {
+        cx.reply_metadata("app-seen-env", env.to_owned());
     }
 }
 

@@ -189,6 +189,12 @@ impl Wire {
         Self { stream }
     }
 
+    /// Sets how long an answer is waited for; 10 s at first.
+    pub fn patience(&self, patience: Duration) {
+        let set = self.stream.set_read_timeout(Some(patience));
+        set.expect("a socket has this option");
+    }
+
     /// Writes all of `bytes`.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the peer reads");

@@ -2,8 +2,8 @@
 
 use tern_interop::check::Check;
 use tern_interop::checks::calls::{self, Peers};
-use tern_interop::checks::quirks;
 use tern_interop::checks::streams::{self, StreamPeers};
+use tern_interop::checks::{carried, ends, quirks};
 use tern_interop::go::{Go, Mode, Transport};
 use tern_interop::ours::{Handlers, Variant};
 
@@ -78,6 +78,26 @@ fn our_client_on_their_server_over_tnet() {
 #[test]
 fn our_client_on_their_server_over_go_net() {
     all_hold(&calls::CHECKS, Transport::GoNet);
+}
+
+#[test]
+fn what_our_client_sends_beside_the_message_over_tnet() {
+    all_hold(&carried::CHECKS, Transport::Tnet);
+}
+
+#[test]
+fn what_our_client_sends_beside_the_message_over_go_net() {
+    all_hold(&carried::CHECKS, Transport::GoNet);
+}
+
+#[test]
+fn how_connections_end_over_tnet() {
+    all_hold(&ends::CHECKS, Transport::Tnet);
+}
+
+#[test]
+fn how_connections_end_over_go_net() {
+    all_hold(&ends::CHECKS, Transport::GoNet);
 }
 
 #[test]

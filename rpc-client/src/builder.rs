@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rpc_codec::{Codecs, Limits};
 use rpc_core::filter::{Open, Then};
-use rpc_core::{Clock, Filter, Resolve, Scope, Timer};
+use rpc_core::{Clock, Filter, Forwarding, Resolve, Scope, Timer};
 use rpc_net::{Post, Reactor, Seat};
 use rpc_policy::Random;
 use rpc_policy::balance::{Balancer, HealthyFirst, LeastLoaded};
 
+use crate::caller::Caller;
 use crate::channel::{Shared, Transport};
 use crate::driver::{ClientDriver, Mail};
 use crate::{Channel, ChannelError, Config, Fixed, LocalLoop};
@@ -93,9 +94,23 @@ impl<F: Filter> ChannelBuilder<F> {
         self
     }
 
-    /// How this process calls itself to servers. Default: empty.
+    /// How this process calls itself to servers, `trpc.app.server.service`. Default: by the name of the server that a call
+    /// is made [within](rpc_core::Call::within); without one as `trpc.client.{program}.service`.
     pub fn caller(mut self, caller: impl Into<String>) -> Self {
         self.config.caller = caller.into();
+        self
+    }
+
+    /// What calls take along of the metadata of those that they are made [within](rpc_core::Call::within). Default:
+    /// everything of the application's, and of the framework's what describes the whole chain of calls.
+    pub fn forwarding(mut self, forwarding: Forwarding) -> Self {
+        self.config.forwarding = forwarding;
+        self
+    }
+
+    /// The id of the first request to each endpoint, for tests of what happens when ids begin anew. Default: 1.
+    pub fn first_request_id(mut self, id: u32) -> Self {
+        self.config.first_request_id = id;
         self
     }
 
@@ -209,8 +224,8 @@ impl<F: Filter> ChannelBuilder<F> {
                 unpacked_max: config.limits.decompressed_bytes_max,
             },
             timeout: config.timeout,
-            caller: config.caller.clone(),
-            callee: self.service,
+            caller: Caller::new(&config.caller, self.service),
+            forwarding: config.forwarding.clone(),
             scope: Arc::new(Scope::new(clock, Some(timer), None)),
         });
         (

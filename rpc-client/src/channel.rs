@@ -10,10 +10,12 @@ use rpc_codec::Codecs;
 use rpc_core::filter::Open;
 use rpc_core::message::Exchange;
 use rpc_core::{
-    Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
+    Cause, Code, Compression, Deadline, Filter, Forwarding, Request, Response, Scope, Service,
+    Status,
 };
 use rpc_net::Post;
 
+use crate::caller::Caller;
 use crate::driver::Mail;
 use crate::pending::Pending;
 
@@ -27,10 +29,9 @@ pub(crate) struct Shared<F> {
     pub(crate) filters: F,
     pub(crate) transport: Transport,
     pub(crate) timeout: Option<Duration>,
-    /// How this channel calls itself.
-    pub(crate) caller: String,
-    /// How it calls the service.
-    pub(crate) callee: String,
+    /// How this channel calls itself and the service.
+    pub(crate) caller: Caller,
+    pub(crate) forwarding: Forwarding,
     pub(crate) scope: Arc<Scope>,
 }
 
@@ -65,8 +66,12 @@ impl<F: Filter> Service for Channel<F> {
         if let Some(deadline) = context.deadline().filter(|deadline| deadline.is_over(now)) {
             return Err(out_of_time(deadline));
         }
-        context.set_names(&shared.caller, &shared.callee);
+        shared.caller.sign(context);
         shared.filters.call(request, &shared.transport).await
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        &self.shared.forwarding
     }
 }
 
@@ -81,7 +86,7 @@ impl<F> Clone for Channel<F> {
 impl<F> fmt::Debug for Channel<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("callee", &self.shared.callee)
+            .field("callee", &self.shared.caller.callee())
             .finish_non_exhaustive()
     }
 }

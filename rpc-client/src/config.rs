@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rpc_codec::{Codecs, Limits};
+use rpc_core::Forwarding;
 use rpc_policy::Backoff;
 
 /// The settings of a channel.
@@ -24,8 +25,15 @@ pub struct Config {
     /// How long the event loop of the channel looks for answers and calls without sleeping when it has nothing to do.
     /// Default: zero, it sleeps at once. See [`ChannelBuilder::busy_poll`](crate::ChannelBuilder::busy_poll).
     pub busy_poll: Duration,
-    /// How the process calls itself to servers. Default: empty.
+    /// How the process calls itself to servers, `trpc.app.server.service`. Default: empty, which stands for the name of
+    /// the server that a call is made within, and for `trpc.client.{program}.service` where that has none.
     pub caller: String,
+    /// What calls take along of the metadata of those that they are made within. Default: everything of the application's,
+    /// and of the framework's what describes the whole chain of calls.
+    pub forwarding: Forwarding,
+    /// The id of the first request to each endpoint. Ids begin anew after 2^32 of them, which a test may not want to wait
+    /// for. Default: 1.
+    pub first_request_id: u32,
     /// How long a server that said it is about to stop gets no new calls while another one is there. Default: 2 s.
     pub leaving_time: Duration,
 }
@@ -40,6 +48,8 @@ impl Default for Config {
             backoff: Backoff::default(),
             busy_poll: Duration::ZERO,
             caller: String::new(),
+            forwarding: Forwarding::new(),
+            first_request_id: 1,
             leaving_time: Duration::from_secs(2),
         }
     }

@@ -418,8 +418,9 @@ impl ClientDriver {
             {
                 let id = EndpointId(self.next_endpoint);
                 self.next_endpoint += 1;
-                self.peers
-                    .insert(id, Peer::new(Endpoint::new(id, *address)));
+                let endpoint = Endpoint::new(id, *address);
+                let peer = Peer::new(endpoint, self.config.first_request_id);
+                self.peers.insert(id, peer);
             }
         }
         for id in gone {

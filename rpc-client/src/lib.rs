@@ -16,6 +16,7 @@
 //! * [`builder`] – where a service answers, and what stands before it: [`Channel::builder`]
 //! * [`channel`] – [`Channel`]: deadline, filters, transport
 //! * [`driver`] – the asking end of one event loop: from a call to its completion
+//! * `caller` – how a channel calls itself
 //! * `peer`, `calls` – one endpoint with its connections, and the calls under way
 //! * `pending` – a call that waits for its answer
 //! * `streams` – calls that last
@@ -26,6 +27,7 @@
 //! * [`error`] – [`ChannelError`]: what keeps a channel from being made
 
 pub mod builder;
+mod caller;
 mod calls;
 pub mod channel;
 pub mod config;

@@ -28,14 +28,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
+    /// An endpoint whose requests are numbered from `first_id` on.
+    pub(crate) fn new(endpoint: Endpoint, first_id: u32) -> Self {
         Self {
             endpoint,
             links: Vec::new(),
             leaving: Vec::new(),
             connecting: 0,
             waiting: Vec::new(),
-            ids: RequestIds::starting_at(1),
+            ids: RequestIds::starting_at(first_id),
             failures: 0,
             retry_at: None,
             last_error: None,

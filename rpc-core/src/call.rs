@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::message::{self, Exchange, Message};
 use crate::metadata::Key;
 use crate::{
-    Clock, Code, Compression, Context, Format, MethodDescriptor, Request, Response, Scope, Service,
-    Status, park,
+    Clock, Code, Compression, Context, Format, Marks, MethodDescriptor, Request, Response, Scope,
+    Service, Status, chain, park,
 };
 
 /// A call to be made: generated clients return one. It does nothing until it is awaited, on any executor, or
@@ -35,6 +35,7 @@ pub struct Call<S, Q, P> {
     context: Option<Context>,
     timeout: Option<Duration>,
     metadata: Vec<(Key, Bytes)>,
+    marks: Marks,
     attachment: Bytes,
     format: Format,
     compression: Compression,
@@ -51,6 +52,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
             context: None,
             timeout: None,
             metadata: Vec::new(),
+            marks: Marks::default(),
             attachment: Bytes::new(),
             format: Format::Protobuf,
             compression: Compression::None,
@@ -58,9 +60,10 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         }
     }
 
-    /// Makes the call on behalf of another: it inherits what is left of that one's deadline, its metadata and marks.
+    /// Makes the call on behalf of another: it inherits what is left of that one's deadline, its marks, and of its metadata
+    /// what the channel's [`Forwarding`](crate::Forwarding) takes along.
     pub fn within(mut self, cx: &Context) -> Self {
-        self.context = Some(cx.child());
+        self.context = Some(cx.heir());
         self
     }
 
@@ -76,7 +79,26 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         self
     }
 
-    /// Sends bytes beside the message, neither written in a format nor compressed.
+    /// Says how important the call is, and those that are made on its behalf: the larger, the more. Without it the call is
+    /// as important as the one that it is made [within](Call::within), or 0.
+    pub fn priority(self, priority: u8) -> Self {
+        self.metadata(chain::PRIORITY, vec![priority])
+    }
+
+    /// Marks the call as test traffic of that key, and all that are made on its behalf.
+    pub fn dyed(self, key: impl Into<String>) -> Self {
+        self.marks(Marks::DYED)
+            .metadata(chain::DYEING_KEY, key.into())
+    }
+
+    /// Sets these marks, beside those that it inherits.
+    pub fn marks(mut self, marks: Marks) -> Self {
+        self.marks = self.marks | marks;
+        self
+    }
+
+    /// Sends bytes beside the message, neither written in a format nor compressed. Large ones, of more than 16 KiB, are not
+    /// copied on their way to the socket. The handler finds them by [`Context::attachment`].
     pub fn attachment(mut self, attachment: Bytes) -> Self {
         self.attachment = attachment;
         self
@@ -136,7 +158,8 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         Ok(response.map_body(|body| body.expect("decoded above")))
     }
 
-    /// Sends the request and does not wait for anything: it is never answered, and nobody learns whether it arrived.
+    /// Sends the request and does not wait for an answer: it is never answered, and nobody learns whether it arrived. Ready
+    /// once a connection has it.
     ///
     /// # Errors
     ///
@@ -146,10 +169,28 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         service.call(request).await.map(drop)
     }
 
+    /// Like [`Call::one_way`], for a plain thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Call::one_way`]; [`Code::RequestInvalid`] on the thread of an event loop, which would wait for itself.
+    pub fn wait_one_way(self) -> Result<(), Status> {
+        park::wait_or_refuse(self.one_way())
+    }
+
     fn into_request(self, exchange: Exchange) -> Result<(S, Request), Status> {
         let body = message::encode(&self.message, self.format)
             .map_err(|status| Status::new(Code::RequestUnencodable, status.message().to_owned()))?;
-        let mut context = self.context.unwrap_or_else(background);
+        let mut context = match self.context {
+            Some(mut context) => {
+                context.forward(self.service.forwarding());
+                context
+            }
+            None => background(),
+        };
+        if self.marks != Marks::default() {
+            context.set_marks(context.marks() | self.marks);
+        }
         for (key, value) in self.metadata {
             context.metadata_mut().insert(key, value);
         }

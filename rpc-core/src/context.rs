@@ -3,26 +3,38 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::BitOr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::forwarding::{self, Forwarding};
 use crate::metadata::Key;
+use crate::parties::Names;
+use crate::stream::Pipe;
 use crate::time::Sleep;
-use crate::{Clock, Deadline, Metadata, Timer};
+use crate::{Clock, Deadline, Metadata, Parties, Timer};
 
-/// What all connections of one loop share: how time is told and measured there.
+/// What all connections of one loop share: how time is told and measured there, and whose loop it is.
 pub struct Site {
     clock: Clock,
     timer: Option<Arc<dyn Timer>>,
+    name: String,
 }
 
 impl Site {
     /// A site with that clock. Without a timer nothing can wait for a time there.
     pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
-        Self { clock, timer }
+        let name = String::new();
+        Self { clock, timer, name }
+    }
+
+    /// The same site, of the server that has this name among services; empty if it has none.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { name, ..self }
     }
 }
 
@@ -31,6 +43,7 @@ impl fmt::Debug for Site {
         f.debug_struct("Site")
             .field("clock", &self.clock)
             .field("has_timer", &self.timer.is_some())
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -101,6 +114,11 @@ impl Scope {
         self.site.as_ref().map_or(&SYSTEM, |site| &site.clock)
     }
 
+    /// The name that the server here has among services; empty if it has none, or there is no server.
+    pub fn name(&self) -> &str {
+        self.site.as_ref().map_or("", |site| &site.name)
+    }
+
     fn timer(&self) -> Option<&Arc<dyn Timer>> {
         self.site.as_ref()?.timer.as_ref()
     }
@@ -124,6 +142,12 @@ impl Marks {
     pub const DYED: Self = Self(0x01);
     /// The call is traced.
     pub const TRACED: Self = Self(0x02);
+    /// The call is routed through environments.
+    pub const MULTI_ENV: Self = Self(0x04);
+    /// The call is part of a canary release ("grid").
+    pub const GRID: Self = Self(0x08);
+    /// The call stays within a set of servers that has a name.
+    pub const SET_NAME: Self = Self(0x10);
 
     /// Whether all marks of `other` are set.
     pub fn contains(self, other: Self) -> bool {
@@ -131,73 +155,12 @@ impl Marks {
     }
 }
 
-/// Who calls whom, one name behind the other. What comes over a wire need not be text; only who asks pays for finding
-/// that out.
-#[derive(Debug, Clone)]
-struct Names {
-    /// Both, if they fit here: most do, and cost no allocation.
-    short: [u8; NAMES_SHORT],
-    /// Both, if they do not.
-    long: Vec<u8>,
-    caller_len: usize,
-    len: usize,
-}
+impl BitOr for Marks {
+    type Output = Self;
 
-/// Two names of the length that is common among services, `trpc.app.server.Service`, and some more.
-const NAMES_SHORT: usize = 96;
-
-impl Default for Names {
-    fn default() -> Self {
-        Self {
-            short: [0; NAMES_SHORT],
-            long: Vec::new(),
-            caller_len: 0,
-            len: 0,
-        }
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
-}
-
-impl Names {
-    fn set(&mut self, caller: &[u8], callee: &[u8]) {
-        self.caller_len = caller.len();
-        self.len = caller.len().saturating_add(callee.len());
-        let halves = self.short.split_at_mut_checked(caller.len());
-        let places = halves.and_then(|(first, rest)| Some((first, rest.get_mut(..callee.len())?)));
-        if let Some((first, second)) = places {
-            first.copy_from_slice(caller);
-            second.copy_from_slice(callee);
-            return;
-        }
-        self.long = [caller, callee].concat();
-    }
-
-    fn clear(&mut self) {
-        self.caller_len = 0;
-        self.len = 0;
-        if !self.long.is_empty() {
-            self.long = Vec::new();
-        }
-    }
-
-    fn caller(&self) -> &str {
-        text(self.both().get(..self.caller_len))
-    }
-
-    fn callee(&self) -> &str {
-        text(self.both().get(self.caller_len..self.len))
-    }
-
-    fn both(&self) -> &[u8] {
-        if self.len <= NAMES_SHORT {
-            &self.short
-        } else {
-            &self.long
-        }
-    }
-}
-
-fn text(bytes: Option<&[u8]>) -> &str {
-    std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 /// What a call carries beside its message: its deadline, its metadata, who sent it, and the means to send something
@@ -219,10 +182,39 @@ struct Inner {
     scope: Option<Arc<Scope>>,
     deadline: Option<Deadline>,
     metadata: Metadata,
+    /// Kept like the scope, and for the same reason.
+    parties: Option<Arc<Parties>>,
+    /// Whether it is these whose call this is, and not those of `names`.
+    is_of_parties: bool,
     names: Names,
     marks: Marks,
+    /// Behind a pointer, as hardly a call has any of it.
+    rare: Option<Box<Rare>>,
     trailer: Mutex<Option<Box<Trailer>>>,
 }
+
+/// What few requests have.
+#[derive(Debug, Default)]
+struct Rare {
+    attachment: Bytes,
+    /// The path, if it is not that of the method's descriptor.
+    path: Option<String>,
+    /// The answering end's end of the stream that the call opens.
+    pipe: Option<Pipe>,
+}
+
+/// A stream has one end on each side, so the copy of a call is one without it.
+impl Clone for Rare {
+    fn clone(&self) -> Self {
+        Self {
+            attachment: self.attachment.clone(),
+            path: self.path.clone(),
+            pipe: None,
+        }
+    }
+}
+
+static NOTHING: Bytes = Bytes::new();
 
 thread_local! {
     /// Boxes that contexts of this thread have left, so that a request in place costs no allocation.
@@ -291,12 +283,25 @@ impl Context {
     /// The context of a call that is made on behalf of this one: it inherits what is left of the deadline, the metadata
     /// that belongs to the chain of calls, and the marks.
     pub fn child(&self) -> Self {
+        let mut child = self.heir();
+        child.forward(&forwarding::STANDARD);
+        child
+    }
+
+    /// A child that still has all of the metadata; [`Context::forward`] leaves of it what may go along.
+    pub(crate) fn heir(&self) -> Self {
         let mut child = Self::new(self.scope());
         let (own, inner) = (child.inner_mut(), self.inner());
         own.deadline = inner.deadline.map(Deadline::inherited);
-        own.metadata = inner.metadata.forwarded();
+        own.metadata = inner.metadata.to_forward();
         own.marks = inner.marks;
         child
+    }
+
+    pub(crate) fn forward(&mut self, rule: &Forwarding) {
+        let inner = self.inner_mut();
+        inner.metadata = std::mem::take(&mut inner.metadata).forwarded_by(rule);
+        inner.marks = rule.marks(inner.marks);
     }
 
     /// Gives a call that began outside of any loop the scope of one, whose clock and timer it uses from then on.
@@ -324,8 +329,32 @@ impl Context {
 
     /// Says who calls whom, by the names that services have among each other.
     pub fn set_names(&mut self, caller: impl AsRef<[u8]>, callee: impl AsRef<[u8]>) {
-        let names = &mut self.inner_mut().names;
-        names.set(caller.as_ref(), callee.as_ref());
+        let inner = self.inner_mut();
+        inner.is_of_parties = false;
+        inner.names.set(caller.as_ref(), callee.as_ref());
+    }
+
+    /// Says who calls whom, like all calls of a channel.
+    pub fn set_parties(&mut self, parties: &Arc<Parties>) {
+        let inner = self.inner_mut();
+        inner.is_of_parties = true;
+        let kept = inner.parties.as_ref();
+        if !kept.is_some_and(|kept| Arc::ptr_eq(kept, parties)) {
+            inner.parties = Some(Arc::clone(parties));
+        }
+    }
+
+    /// The same, but it is the server that the call is made within who calls, if that has a name.
+    pub fn set_parties_within(&mut self, parties: &Arc<Parties>) {
+        let inner = self.inner_mut();
+        match inner.scope.as_ref().map_or("", |scope| scope.name()) {
+            "" => self.set_parties(parties),
+            server => {
+                inner.is_of_parties = false;
+                let callee = parties.callee().as_bytes();
+                inner.names.set(server.as_bytes(), callee);
+            }
+        }
     }
 
     /// Sets the marks.
@@ -338,7 +367,21 @@ impl Context {
         self.with_trailer(|trailer| trailer.metadata.insert(key, value));
     }
 
-    /// Sends bytes back beside the reply, neither written in a format nor compressed.
+    /// Sends back all metadata that came with the call, beside what [`Context::reply_metadata`] sets, which wins.
+    pub fn reply_with_own_metadata(&self) {
+        let own = self.metadata();
+        if !own.is_empty() {
+            self.with_trailer(|trailer| {
+                let set = std::mem::replace(&mut trailer.metadata, own.clone());
+                for (key, value) in set.into_entries() {
+                    trailer.metadata.insert(key, value);
+                }
+            });
+        }
+    }
+
+    /// Sends bytes back beside the reply, neither written in a format nor compressed. Large ones, of more than 16 KiB, are
+    /// not copied on their way to the socket. What fails sends none.
     pub fn reply_attachment(&self, attachment: Bytes) {
         self.with_trailer(|trailer| trailer.attachment = attachment);
     }
@@ -364,6 +407,14 @@ impl Context {
                 .is_some_and(|deadline| deadline.is_over(self.now()))
     }
 
+    /// The bytes that came beside the message, neither written in a format nor compressed; none if nothing came. Large ones,
+    /// of 16 KiB and more, are a piece of the buffer that the frame was read into: they were not copied, and holding on to
+    /// them holds on to all of that buffer.
+    pub fn attachment(&self) -> &Bytes {
+        let rare = self.inner().rare.as_ref();
+        rare.map_or(&NOTHING, |rare| &rare.attachment)
+    }
+
     /// The metadata that came with the call.
     pub fn metadata(&self) -> &Metadata {
         &self.inner().metadata
@@ -376,19 +427,32 @@ impl Context {
 
     /// How the caller calls itself; empty if it does not, or not in text.
     pub fn caller(&self) -> &str {
-        self.inner().names.caller()
+        match self.parties() {
+            Some(parties) => parties.caller(),
+            None => self.inner().names.caller(),
+        }
     }
 
     /// How the caller calls us; empty if it does not, or not in text.
     pub fn callee(&self) -> &str {
-        self.inner().names.callee()
+        match self.parties() {
+            Some(parties) => parties.callee(),
+            None => self.inner().names.callee(),
+        }
     }
 
     /// [`Context::caller`] and [`Context::callee`] as bytes, text or not.
     pub fn name_bytes(&self) -> (&[u8], &[u8]) {
-        let names = &self.inner().names;
-        let both = names.both().get(..names.len).unwrap_or_default();
-        both.split_at_checked(names.caller_len).unwrap_or_default()
+        if let Some(parties) = self.parties() {
+            return (parties.caller().as_bytes(), parties.callee().as_bytes());
+        }
+        self.inner().names.bytes()
+    }
+
+    /// Who calls whom, if a channel said so of all its calls.
+    pub fn parties(&self) -> Option<&Arc<Parties>> {
+        let inner = self.inner();
+        inner.parties.as_ref().filter(|_| inner.is_of_parties)
     }
 
     /// The marks of the chain of calls.
@@ -410,6 +474,30 @@ impl Context {
     /// Where the call takes place.
     pub fn scope(&self) -> &Arc<Scope> {
         self.inner().scope.as_ref().expect("present while in use")
+    }
+
+    pub(crate) fn set_attachment(&mut self, attachment: Bytes) {
+        let inner = self.inner_mut();
+        if !attachment.is_empty() || inner.rare.is_some() {
+            inner.rare.get_or_insert_default().attachment = attachment;
+        }
+    }
+
+    pub(crate) fn set_pipe(&mut self, pipe: Pipe) {
+        self.inner_mut().rare.get_or_insert_default().pipe = Some(pipe);
+    }
+
+    pub(crate) fn take_pipe(&mut self) -> Option<Pipe> {
+        self.inner_mut().rare.as_mut()?.pipe.take()
+    }
+
+    /// The path of a call whose method's descriptor does not have it.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.inner().rare.as_ref()?.path.as_deref()
+    }
+
+    pub(crate) fn set_path(&mut self, path: String) {
+        self.inner_mut().rare.get_or_insert_default().path = Some(path);
     }
 
     pub(crate) fn into_trailer(mut self) -> Option<Box<Trailer>> {
@@ -449,8 +537,10 @@ impl Inner {
     fn reset(&mut self) {
         self.deadline = None;
         self.metadata.clear();
+        self.is_of_parties = false;
         self.names.clear();
         self.marks = Marks::default();
+        self.rare = None;
         *self
             .trailer
             .get_mut()
@@ -462,11 +552,15 @@ impl Clone for Context {
     /// The same call once more, as a retry makes it; what would go back beside the reply is not copied.
     fn clone(&self) -> Self {
         let mut clone = Self::new(self.scope());
+        if let Some(parties) = self.parties() {
+            clone.set_parties(parties);
+        }
         let (own, inner) = (clone.inner_mut(), self.inner());
         own.deadline = inner.deadline;
         own.metadata = inner.metadata.clone();
         own.names = inner.names.clone();
         own.marks = inner.marks;
+        own.rare.clone_from(&inner.rare);
         clone
     }
 }
@@ -497,16 +591,36 @@ mod tests {
     }
 
     #[test]
+    fn who_calls_whom_is_what_was_said_last() {
+        let parties = Arc::new(Parties::new("one", "other"));
+        let mut cx = Context::background();
+        cx.set_parties(&parties);
+        assert_eq!((cx.caller(), cx.callee()), ("one", "other"));
+        assert_eq!(cx.name_bytes(), (&b"one"[..], &b"other"[..]));
+        assert_eq!(cx.clone().callee(), "other");
+        assert_eq!(cx.child().callee(), "");
+        cx.set_names("a", "b");
+        assert_eq!((cx.caller(), cx.callee()), ("a", "b"));
+        assert!(cx.parties().is_none());
+        cx.set_parties(&parties);
+        assert!(cx.parties().is_some_and(|kept| Arc::ptr_eq(kept, &parties)));
+    }
+
+    #[test]
     fn a_context_begins_empty_whatever_the_one_before_it_held() {
         let scope = Arc::new(Scope::new(Clock::system(), None, None));
         let mut cx = Context::new(&scope);
         cx.set_names("x".repeat(1000), "y");
+        cx.set_parties(&Arc::new(Parties::new("one", "other")));
         cx.metadata_mut().insert("key", "value");
         cx.reply_metadata("key", "value");
+        cx.set_attachment(Bytes::from_static(b"attached"));
+        cx.set_path("/a/b".to_owned());
         cx.narrow(Deadline::new(cx.now(), Cause::Own));
         drop(cx);
         let cx = Context::new(&scope);
         assert!(cx.metadata().is_empty() && cx.deadline().is_none());
+        assert!(cx.attachment().is_empty() && cx.path().is_none());
         assert_eq!((cx.caller(), cx.callee()), ("", ""));
         assert!(cx.into_trailer().is_none());
         let other = Arc::new(Scope::new(Clock::system(), None, None));

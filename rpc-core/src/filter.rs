@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::service::{BoxFuture, Erased};
-use crate::{Request, Response, Service, Status};
+use crate::{Forwarding, Request, Response, Service, Status};
 
 /// Stands before a service. Calling `next` never, once or three times is the whole expressive power.
 ///
@@ -124,6 +124,10 @@ struct Filtered<F, S> {
 impl<F: Filter, S: Service> Service for Filtered<F, S> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
         self.filter.call(request, &self.service)
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        self.service.forwarding()
     }
 }
 

@@ -22,6 +22,8 @@
 //! * [`filter`] – [`Filter`], how filters are put together, and [`DynFilter`]
 //! * [`message`] – [`Request`], [`Response`], and [`Message`]: what a body can be
 //! * [`metadata`] – ordered keys to bytes, read on first use
+//! * [`chain`] – what belongs to a whole chain of calls: test traffic, environment, priority
+//! * [`forwarding`] – what of its caller's metadata a call takes along
 //! * [`context`] – what a call carries: deadline, metadata, peer; [`Context::child`] narrows it
 //! * [`deadline`] – the earliest of the times that bound a call, and whose it was
 //! * [`status`] – [`Status`], [`Code`], [`Origin`]
@@ -33,21 +35,25 @@
 //! * [`endpoint`], [`discover`] – where a service answers, and who says so
 //! * [`observe`] – [`Observer`]: what happened, as plain events
 //! * [`time`] – [`Clock`] and [`Timer`]: the only file that asks the system for the time
+//! * [`parties`] – who calls whom
 //! * [`park`] – waiting for a future on a plain thread
 //! * [`stub`] – what generated code calls
 
 pub mod call;
+pub mod chain;
 pub mod context;
 pub mod deadline;
 pub mod discover;
 pub mod endpoint;
 pub mod filter;
+pub mod forwarding;
 pub mod message;
 pub mod metadata;
 pub mod method;
 pub mod mount;
 pub mod observe;
 pub mod park;
+pub mod parties;
 pub mod service;
 pub mod spawn;
 pub mod status;
@@ -63,11 +69,13 @@ pub use deadline::{Cause, Deadline};
 pub use discover::Resolve;
 pub use endpoint::{Endpoint, EndpointId};
 pub use filter::{DynFilter, Filter};
+pub use forwarding::Forwarding;
 pub use message::{Compression, Format, Message, Raw, Request, Response};
 pub use metadata::Metadata;
 pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor, Shape};
 pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
+pub use parties::Parties;
 pub use service::{BoxService, Service};
 pub use spawn::{Claim, Executor, Job, Permit, Permits, Spawn, Work};
 pub use status::{Code, Origin, Status};

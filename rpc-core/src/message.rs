@@ -69,29 +69,10 @@ pub struct Request<B = Bytes> {
     method: &'static MethodDescriptor,
     context: Context,
     body: B,
-    /// Behind a pointer, as hardly a request has anything of it.
-    extra: Option<Box<Extra>>,
     format: Format,
     compression: Compression,
     exchange: Exchange,
     timeout: Option<Duration>,
-}
-
-/// What hardly a request has.
-#[derive(Debug, Default)]
-struct Extra {
-    attachment: Bytes,
-    pipe: Option<Pipe>,
-}
-
-/// A stream has one end on each side, so the copy of a request is one without it.
-impl Clone for Extra {
-    fn clone(&self) -> Self {
-        Self {
-            attachment: self.attachment.clone(),
-            pipe: None,
-        }
-    }
 }
 
 impl<B> Request<B> {
@@ -101,7 +82,6 @@ impl<B> Request<B> {
             method,
             context,
             body,
-            extra: None,
             format: Format::Protobuf,
             compression: Compression::None,
             exchange: Exchange::Unary,
@@ -120,7 +100,6 @@ impl<B> Request<B> {
             method: self.method,
             context: self.context,
             body: change(self.body),
-            extra: self.extra,
             format: self.format,
             compression: self.compression,
             exchange: self.exchange,
@@ -148,23 +127,35 @@ impl<B> Request<B> {
         self.exchange = exchange;
     }
 
-    /// Sets the bytes that travel beside the body, neither written in a format nor compressed.
+    /// Sets the bytes that travel beside the body, neither written in a format nor compressed. They are kept in the
+    /// context, where a handler finds them.
     pub fn set_attachment(&mut self, attachment: Bytes) {
-        if !attachment.is_empty() || self.extra.is_some() {
-            self.extra.get_or_insert_default().attachment = attachment;
-        }
+        self.context.set_attachment(attachment);
     }
 
     /// Makes the request one that opens a stream, of which this is the answering end's end.
     pub fn set_pipe(&mut self, pipe: Pipe) {
         self.exchange = Exchange::Stream;
-        self.extra.get_or_insert_default().pipe = Some(pipe);
+        self.context.set_pipe(pipe);
     }
 
     /// The answering end's end of the stream, for whoever serves it. `None` if the request opens none, or it has been
     /// taken.
     pub fn take_pipe(&mut self) -> Option<Pipe> {
-        self.extra.as_mut()?.pipe.take()
+        self.context.take_pipe()
+    }
+
+    /// Makes it a request for `path`, whatever its method is.
+    pub fn set_path(&mut self, path: impl Into<String>) {
+        self.context.set_path(path.into());
+    }
+
+    /// Says which method it leads to after all. The path stays the one that it came by.
+    pub fn set_method(&mut self, method: &'static MethodDescriptor) {
+        if self.context.path().is_none() && self.method.path != method.path {
+            self.context.set_path(self.method.path.to_owned());
+        }
+        self.method = method;
     }
 
     /// The body, to be replaced.
@@ -180,6 +171,17 @@ impl<B> Request<B> {
     /// Which method is called.
     pub fn method(&self) -> &'static MethodDescriptor {
         self.method
+    }
+
+    /// The path that the method is called by: that of its descriptor, unless the request is for [any
+    /// method](crate::method::ANY).
+    pub fn path(&self) -> &str {
+        self.context.path().unwrap_or(self.method.path)
+    }
+
+    /// The path, if the method's descriptor does not have it.
+    pub fn other_path(&self) -> Option<&str> {
+        self.context.path()
     }
 
     /// What the call carries beside its message.
@@ -199,9 +201,7 @@ impl<B> Request<B> {
 
     /// The bytes that travel beside the body.
     pub fn attachment(&self) -> &Bytes {
-        self.extra
-            .as_ref()
-            .map_or(&NOTHING, |extra| &extra.attachment)
+        self.context.attachment()
     }
 
     /// How the body is written.
@@ -238,7 +238,7 @@ impl<B> Request<B> {
 impl<B: fmt::Debug> fmt::Debug for Request<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("method", &self.method.path)
+            .field("path", &self.path())
             .field("context", &self.context)
             .field("body", &self.body)
             .finish_non_exhaustive()

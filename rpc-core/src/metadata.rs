@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::forwarding::{self, Forwarding};
+
 /// What reads metadata out of the bytes it arrived in. The wire codec passes one in; it has validated the bytes before,
 /// so it cannot fail.
 pub type Reader = fn(&Bytes) -> Vec<(Key, Bytes)>;
@@ -94,19 +96,32 @@ impl Metadata {
     /// What a call made on behalf of this one takes along: everything of the application's, and of the framework's own
     /// keys those that describe the whole chain of calls.
     pub fn forwarded(&self) -> Self {
+        self.to_forward().forwarded_by(&forwarding::STANDARD)
+    }
+
+    /// A copy for [`Metadata::forwarded_by`]. What was not read yet is read here and not there, once for all calls that are
+    /// made on behalf of one.
+    pub(crate) fn to_forward(&self) -> Self {
         if self.is_empty() {
             return Self::new();
         }
-        let forwarded: Vec<_> = self
-            .entries()
-            .iter()
-            .filter(|(key, _)| is_forwarded(key.as_str()))
-            .cloned()
-            .collect();
         Self {
             raw: None,
-            entries: OnceLock::from(forwarded),
+            entries: self.entries.clone(),
         }
+    }
+
+    /// What `rule` takes along of all this.
+    pub(crate) fn forwarded_by(mut self, rule: &Forwarding) -> Self {
+        if !self.is_empty() {
+            self.entries_mut()
+                .retain(|(key, _)| rule.takes(key.as_str()));
+        }
+        self
+    }
+
+    pub(crate) fn into_entries(mut self) -> Vec<(Key, Bytes)> {
+        std::mem::take(self.entries_mut())
     }
 
     fn entries(&self) -> &[(Key, Bytes)] {
@@ -123,10 +138,6 @@ impl Metadata {
         self.entries.get_or_init(Vec::new);
         self.entries.get_mut().expect("the line above filled it")
     }
-}
-
-fn is_forwarded(key: &str) -> bool {
-    !key.starts_with("trpc-") || matches!(key, "trpc-dyeing-key" | "trpc-env" | "trpc-priority")
 }
 
 impl fmt::Debug for Metadata {

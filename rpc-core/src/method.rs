@@ -9,6 +9,22 @@ pub struct ServiceDescriptor {
     pub methods: &'static [MethodDescriptor],
 }
 
+/// The wildcard: a service that is mounted as this one answers to every path that no other service has, as a proxy does.
+/// Which path a request came by is told by [`Request::path`](crate::Request::path). Peers in Go give the same meaning to
+/// the same path.
+pub static ANY: ServiceDescriptor = ServiceDescriptor {
+    name: "*",
+    methods: &[MethodDescriptor {
+        index: 0,
+        name: "*",
+        path: "*",
+        alias: None,
+        service: "*",
+        idempotency: Idempotency::Unknown,
+        shape: Shape::Unary,
+    }],
+};
+
 impl ServiceDescriptor {
     /// The method called `name` in the .proto file.
     pub fn method(&self, name: &str) -> Option<&'static MethodDescriptor> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::method::ANY;
 use crate::{Executor, Filter, Service, ServiceDescriptor};
 
 /// Where the handlers of a service run.
@@ -36,6 +37,8 @@ pub struct Mount<S> {
 pub struct Options {
     /// What is mounted.
     pub descriptor: &'static ServiceDescriptor,
+    /// How its callers name it, where its paths do not tell it apart.
+    pub callee: Option<String>,
     /// Where its handlers run.
     pub dispatch: Dispatch,
     /// How long any of its methods may take.
@@ -57,6 +60,7 @@ impl<S: Service> Mount<S> {
     pub fn new(descriptor: &'static ServiceDescriptor, service: S) -> Self {
         let options = Options {
             descriptor,
+            callee: None,
             dispatch: Dispatch::Default,
             timeout: None,
             method_timeouts: Vec::new(),
@@ -64,6 +68,30 @@ impl<S: Service> Mount<S> {
             auto_budget: AUTO_BUDGET,
         };
         Self { service, options }
+    }
+
+    /// Mounts `service` for every path that no other service has: a proxy, or whoever wants to see what is asked in vain.
+    /// [`Request::path`](crate::Request::path) tells which path that is. One that is not text is still answered by
+    /// [`Code::NoMethod`](crate::Code::NoMethod).
+    ///
+    /// Passing requests on needs no more than a channel:
+    ///
+    /// ```
+    /// # use rpc_core::{Mount, Service};
+    /// # fn example(channel: impl Service) -> Mount<impl Service> {
+    /// Mount::any(channel)
+    /// # }
+    /// ```
+    pub fn any(service: S) -> Self {
+        Self::new(&ANY, service)
+    }
+
+    /// Names the service as its callers do, `trpc.app.server.service`. It matters where several services that are mounted
+    /// together answer to one path: then a request goes to the one that it calls by name, and to the last of them if it
+    /// calls none of them. Without different names a path that is mounted twice is an error when the server is bound.
+    pub fn callee(mut self, name: impl Into<String>) -> Self {
+        self.options.callee = Some(name.into());
+        self
     }
 
     /// Runs the handlers on `pool`, except those of methods for which something else is said.

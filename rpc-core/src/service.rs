@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::forwarding::{Forwarding, STANDARD};
 use crate::{Request, Response, Status};
 
 /// Turns a request into a response or a status. The router, the client's channel, the loop-back of a test and a mock
@@ -14,6 +15,12 @@ use crate::{Request, Response, Status};
 pub trait Service: Send + Sync {
     /// Serves one request.
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send;
+
+    /// What a call through this service, made within another, takes along of that one's metadata. A channel says what it
+    /// was told; a service around a service passes on what that one says.
+    fn forwarding(&self) -> &Forwarding {
+        &STANDARD
+    }
 
     /// The same service behind a pointer, for tables that hold different ones.
     fn boxed(self) -> BoxService
@@ -28,6 +35,10 @@ impl<S: Service> Service for Arc<S> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
         S::call(self, request)
     }
+
+    fn forwarding(&self) -> &Forwarding {
+        S::forwarding(self)
+    }
 }
 
 /// A service behind a pointer. Each call costs one allocation.
@@ -37,6 +48,10 @@ pub struct BoxService(Arc<dyn Erased>);
 impl Service for BoxService {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
         self.0.call(request)
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        self.0.forwarding()
     }
 
     fn boxed(self) -> BoxService {
@@ -55,10 +70,15 @@ pub(crate) type BoxFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, Sta
 
 pub(crate) trait Erased: Send + Sync {
     fn call(&self, request: Request) -> BoxFuture<'_>;
+    fn forwarding(&self) -> &Forwarding;
 }
 
 impl<S: Service> Erased for S {
     fn call(&self, request: Request) -> BoxFuture<'_> {
         Box::pin(Service::call(self, request))
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        Service::forwarding(self)
     }
 }

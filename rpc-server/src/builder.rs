@@ -115,6 +115,20 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         self
     }
 
+    /// Names the server as others do, `trpc.app.server.service`: so it calls itself in calls that its handlers make
+    /// [within](rpc_core::Call::within) theirs, unless their channel has a name of its own. Default: none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Sends the metadata of each request back in its response, with what the handler adds, as peers in Go, C++ and Java
+    /// do. Default: a response has what the handler puts there, and nothing else. What fails carries none either way.
+    pub fn response_metadata_echo(mut self) -> Self {
+        self.config.response_metadata_echo = true;
+        self
+    }
+
     /// Bounds the time of every call, counted from its arrival. Default: what the caller gives.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = Some(timeout);
@@ -267,6 +281,8 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         let connections_max = self.config.connections();
         Ok(Arc::new(Shared {
             router: self.router,
+            name: self.config.name,
+            echoes_metadata: self.config.response_metadata_echo,
             admit: self.admit,
             observer: self.observer,
             limits: Arc::new(self.config.limits),

@@ -13,6 +13,9 @@ use crate::pool;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// How the server calls itself, `trpc.app.server.service`, in calls that its handlers make within theirs, unless their
+    /// channel has a name of its own. Default: empty, the channels say what a client says.
+    pub name: String,
     /// What a peer may make us do.
     pub limits: Limits,
     /// How bodies are packed and unpacked. Default: all that the protocol has numbers for.
@@ -24,6 +27,9 @@ pub struct Config {
     pub busy_poll: Duration,
     /// How many threads the default pool has. Default: four for each core, at least 8.
     pub workers: usize,
+    /// Whether the metadata of a request goes back in its response, with what the handler adds. Default: no; peers do so,
+    /// and no client of theirs needs it. It costs bytes, and tells callers what was added on the way.
+    pub response_metadata_echo: bool,
     /// How long any call may take, counted from its arrival. Default: as long as the caller gives it.
     pub timeout: Option<Duration>,
     /// How long a server that was told to end goes on accepting, so that those who look for it learn to look
@@ -47,6 +53,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            name: String::new(),
+            response_metadata_echo: false,
             limits: Limits::default(),
             codecs: Codecs::default(),
             reactors: thread::available_parallelism()

@@ -88,7 +88,8 @@ impl Desk {
     pub(crate) fn open(&mut self, link: Key, io: &IoOf<ServerDriver>) {
         let site = self.site.get_or_insert_with(|| {
             let (clock, timer) = (self.shared.clock.clone(), Arc::clone(io.timer()));
-            Arc::new(Site::new(clock, Some(timer)))
+            let site = Site::new(clock, Some(timer));
+            Arc::new(site.named(self.shared.name.clone()))
         });
         let scope = Scope::at(site, io.peer(link));
         self.scopes.set(link, Arc::new(scope));
@@ -231,7 +232,15 @@ impl Desk {
         request.set_format(inbound.format());
         request.set_compression(inbound.compression());
         request.set_exchange(inbound.reply_to.exchange());
-        request.set_attachment(inbound.attachment(shelf));
+        if inbound.has_attachment() {
+            request.set_attachment(inbound.attachment(shelf));
+        }
+        if arrived.way.is_any {
+            request.set_path(String::from_utf8_lossy(inbound.func()));
+        }
+        if self.shared.echoes_metadata {
+            request.context().reply_with_own_metadata();
+        }
         Some(request)
     }
 

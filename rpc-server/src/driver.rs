@@ -154,8 +154,8 @@ impl Driver for ServerDriver {
             Arrival::Request(inbound) => inbound,
             Arrival::StreamGone(token) => return self.desk.drop_stream(token, io),
         };
-        if let Some(route) = self.routes.find(inbound.func()) {
-            return self.desk.serve(link, inbound, route, io);
+        if let Some(way) = self.routes.find(inbound.func(), inbound.callee()) {
+            return self.desk.serve(link, inbound, way, io);
         }
         let status = no_method(inbound.func());
         let to = inbound.reply_to;

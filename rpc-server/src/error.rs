@@ -23,7 +23,7 @@ pub enum ServeError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// Two services answer to the same path.
+    /// Two services answer to the same path, and are not told apart by different names of their callees.
     DuplicatePath {
         /// The path.
         path: &'static str,
@@ -95,7 +95,8 @@ impl fmt::Display for ServeError {
             Self::DuplicatePath { path } => {
                 write!(
                     f,
-                    "two services answer to {path}: mount each service once, and give aliases that differ"
+                    "two services answer to {path}: mount each service once, give aliases that differ, or tell the services \
+                     apart by `.callee(...)`"
                 )
             }
             Self::NoSuchMethod { service, method } => {

@@ -28,7 +28,8 @@ use crate::routes::{Routes, Way};
 /// `rpc_testing::Loopback`.
 #[derive(Debug, Default)]
 pub struct Router {
-    routes: HashMap<&'static [u8], Route, foldhash::fast::RandomState>,
+    /// The routes of each path, in the order in which they were mounted: mostly one. Of several each has a callee.
+    routes: HashMap<&'static [u8], Vec<Route>, foldhash::fast::RandomState>,
     /// By their place in the order in which they were mounted.
     services: Vec<Arc<dyn Hosted>>,
     bodies: Bodies,
@@ -39,6 +40,8 @@ pub struct Router {
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) method: &'static MethodDescriptor,
+    /// How its callers name it, if they have to.
+    pub(crate) callee: Option<Arc<str>>,
     pub(crate) service: Arc<dyn Hosted>,
     /// The place of the service among those mounted.
     pub(crate) place: usize,
@@ -50,6 +53,12 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Whether it is this one that `callee` names.
+    pub(crate) fn is_called(&self, callee: &[u8]) -> bool {
+        let own = self.callee.as_deref();
+        own.is_some_and(|own| own.as_bytes() == callee)
+    }
+
     /// Whether requests are served on the loop now.
     pub(crate) fn is_in_place(&self) -> bool {
         match &self.settling {
@@ -121,7 +130,7 @@ impl Router {
         default_pool: &Executor,
         clock: &Clock,
     ) -> (Routes, Vec<Box<dyn InPlace>>) {
-        let ways = self.routes.iter().map(|(path, route)| {
+        let way = |route: &Route, is_any| {
             let executor = match &route.dispatch {
                 Dispatch::On(executor) => executor,
                 _ => default_pool,
@@ -132,12 +141,20 @@ impl Router {
                 settling: route.settling.clone(),
                 clock: clock.clone(),
             };
-            let way = Way {
+            Way {
                 route: route.clone(),
                 executor: executor.clone(),
                 work: route.service.on_pool(counter),
-            };
-            (*path, way)
+                is_any,
+                rivals: Vec::new(),
+            }
+        };
+        let ways = self.routes.iter().filter_map(|(path, routes)| {
+            let is_any = *path == ANY_PATH;
+            let (last, rivals) = routes.split_last()?;
+            let mut last = way(last, is_any);
+            last.rivals = rivals.iter().map(|rival| way(rival, is_any)).collect();
+            Some((*path, last))
         });
         let in_place = self.services.iter().map(|service| service.in_place());
         (ways.collect(), in_place.collect())
@@ -148,8 +165,10 @@ impl Router {
         &self.bodies
     }
 
-    fn route(&self, path: &[u8]) -> Option<&Route> {
-        self.routes.get(path)
+    fn route(&self, path: &[u8], callee: &[u8]) -> Option<&Route> {
+        let routes = self.routes.get(path)?;
+        let called = routes.iter().find(|route| route.is_called(callee));
+        called.or(routes.last())
     }
 
     fn add(&mut self, options: &Options, service: &Arc<dyn Hosted>) {
@@ -162,6 +181,7 @@ impl Router {
                     .get_or_insert(Mistake::NoSuchMethod { service, method });
             }
         }
+        let callee = options.callee.as_deref().map(Arc::from);
         for method in options.descriptor.methods {
             let dispatch = chosen(&options.method_dispatches, method).unwrap_or(&options.dispatch);
             let dispatch = match dispatch {
@@ -172,6 +192,7 @@ impl Router {
             let settles = matches!(dispatch, Dispatch::Auto);
             let route = Route {
                 method,
+                callee: callee.clone(),
                 service: Arc::clone(service),
                 place: self.services.len(),
                 dispatch: dispatch.clone(),
@@ -180,9 +201,11 @@ impl Router {
                 method_timeout: chosen(&options.method_timeouts, method).copied(),
             };
             for path in std::iter::once(method.path).chain(method.alias) {
-                if self.routes.insert(path.as_bytes(), route.clone()).is_some() {
+                let routes = self.routes.entry(path.as_bytes()).or_default();
+                if routes.iter().any(|other| !can_be_told_apart(other, &route)) {
                     self.mistake.get_or_insert(Mistake::DuplicatePath(path));
                 }
+                routes.push(route.clone());
             }
         }
     }
@@ -190,10 +213,16 @@ impl Router {
 
 impl Service for Router {
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
-        let path = request.method().path;
-        let route = self
-            .route(path.as_bytes())
-            .ok_or_else(|| no_method(path.as_bytes()))?;
+        let (_, callee) = request.context().name_bytes();
+        let path = request.path().as_bytes();
+        let route = self.route(path, callee);
+        let route = route
+            .or_else(|| self.route(ANY_PATH, callee))
+            .ok_or_else(|| no_method(path))?;
+        // Stubs go by the method.
+        if !std::ptr::eq(request.method(), route.method) {
+            request.set_method(route.method);
+        }
         let now = request.context().now();
         for timeout in [
             route.service_timeout,
@@ -222,6 +251,17 @@ impl Service for Router {
             ready @ Poll::Ready(_) => ready,
         })
         .await
+    }
+}
+
+/// Where requests lead that lead nowhere else.
+pub(crate) const ANY_PATH: &[u8] = b"*";
+
+/// Whether both may have one path: their callers name them differently.
+fn can_be_told_apart(one: &Route, other: &Route) -> bool {
+    match (&one.callee, &other.callee) {
+        (Some(one), Some(other)) => one != other,
+        _ => false,
     }
 }
 
@@ -275,7 +315,7 @@ mod tests {
 
     /// The name of the pool, or where else the method runs.
     fn place(router: &Router, path: &str) -> String {
-        match &router.route(path.as_bytes()).unwrap().dispatch {
+        match &router.route(path.as_bytes(), b"").unwrap().dispatch {
             Dispatch::On(pool) => pool.name().to_owned(),
             other => format!("{other:?}"),
         }
@@ -309,10 +349,10 @@ mod tests {
     fn only_methods_that_find_their_own_place_are_measured() {
         let mount = Mount::new(&ECHO, Silent).inline().method_auto("Slow");
         let router = Router::new().mount(mount);
-        let is_measured = |path: &[u8]| router.route(path).unwrap().settling.is_some();
+        let is_measured = |path: &[u8]| router.route(path, b"").unwrap().settling.is_some();
         assert!(is_measured(b"/test.Echo/Slow"));
         assert!(!is_measured(b"/test.Echo/Echo"));
-        let is_in_place = |path: &[u8]| router.route(path).unwrap().is_in_place();
+        let is_in_place = |path: &[u8]| router.route(path, b"").unwrap().is_in_place();
         assert!(
             !is_in_place(b"/test.Echo/Slow"),
             "before it has proved to be short"
@@ -329,12 +369,27 @@ mod tests {
         let post = Post::new(sender);
         let routes = || router.for_loop(&post, pool.as_ref(), &clock).0;
         let settling = |routes: &mut Routes| {
-            let way = routes.find(path).unwrap();
+            let way = routes.find(path, b"").unwrap();
             way.route.settling.clone().unwrap()
         };
         let mut loops = [routes(), routes()];
         let [first, second] = &mut loops;
         assert!(Arc::ptr_eq(&settling(first), &settling(second)));
+    }
+
+    #[test]
+    fn any_path_is_one_of_text() {
+        let router = Router::new()
+            .mount(Mount::new(&ECHO, Silent))
+            .mount(Mount::any(Silent));
+        let (pool, clock) = (Pool::builder("test").threads(1).build(), Clock::system());
+        let (_mailbox, sender) = Mailbox::new(Arc::new(|| ()));
+        let (mut routes, _) = router.for_loop(&Post::new(sender), pool.as_ref(), &clock);
+        let mut is_any = |path: &[u8]| routes.find(path, b"").map(|way| way.is_any);
+        assert_eq!(is_any(b"/test.Echo/Echo"), Some(false));
+        assert_eq!(is_any(b"/test.Echo/Nope"), Some(true));
+        assert_eq!(is_any(b"/test.Echo/\xff"), None);
+        assert_eq!(is_any(b"/test.Echo/Echo"), Some(false));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rpc_core::{Executor, Work};
 
-use crate::router::Route;
+use crate::router::{ANY_PATH, Route};
 
 /// Where one path leads on one loop.
 pub(crate) struct Way {
@@ -14,6 +14,21 @@ pub(crate) struct Way {
     pub(crate) executor: Executor,
     /// How it does that.
     pub(crate) work: Arc<dyn Work>,
+    /// Whether it leads on from any path.
+    pub(crate) is_any: bool,
+    /// Other services that answer to the path, if they are called by name. Mostly there is none.
+    pub(crate) rivals: Vec<Way>,
+}
+
+impl Way {
+    /// The way to whom the callee names, or this one.
+    #[cold]
+    fn called(&self, callee: &[u8]) -> &Self {
+        let mut rivals = self.rivals.iter();
+        rivals
+            .find(|rival| rival.route.is_called(callee))
+            .unwrap_or(self)
+    }
 }
 
 /// The routes of one event loop. A table of its own, because whoever calls is likely to call the same method again: the
@@ -25,17 +40,30 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// Where `path` leads.
+    /// Where `path` leads those who call `callee`.
     #[inline]
-    pub(crate) fn find(&mut self, path: &[u8]) -> Option<&Way> {
+    pub(crate) fn find(&mut self, path: &[u8], callee: &[u8]) -> Option<&Way> {
         let is_recent = self
             .list
             .get(self.recent)
             .is_some_and(|(recent, _)| *recent == path);
         if !is_recent {
-            self.recent = *self.places.get(path)?;
+            let place = self.places.get(path);
+            self.recent = *place.or_else(|| self.any(path))?;
         }
-        self.list.get(self.recent).map(|(_, way)| way)
+        let (_, way) = self.list.get(self.recent)?;
+        Some(if way.rivals.is_empty() {
+            way
+        } else {
+            way.called(callee)
+        })
+    }
+
+    /// Where paths lead that lead nowhere else, if they are text.
+    #[cold]
+    fn any(&self, path: &[u8]) -> Option<&usize> {
+        std::str::from_utf8(path).ok()?;
+        self.places.get(ANY_PATH)
     }
 }
 

@@ -14,6 +14,10 @@ use crate::router::Router;
 /// What all loops of a server share: what is served and by which rules, and the counts that bound it.
 pub(crate) struct Shared {
     pub(crate) router: Router,
+    /// How the server calls itself where it asks others.
+    pub(crate) name: String,
+    /// Whether the metadata of requests goes back in responses.
+    pub(crate) echoes_metadata: bool,
     pub(crate) admit: Guards,
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) limits: Arc<Limits>,

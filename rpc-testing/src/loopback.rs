@@ -25,8 +25,8 @@ use streams::{OnThread, Outcome};
 /// A router as a channel: give it to a generated client, and calls run the handler where they are awaited or waited for,
 /// behind the filters and with the time-outs it was mounted with.
 ///
-/// What a handler sees and what a caller gets are as if a wire lay between them: metadata and marks travel, deadlines
-/// become the caller's, what a handler returns as a status arrives as one that was sent, a panic arrives as
+/// What a handler sees and what a caller gets are as if a wire lay between them: metadata, marks and attachments travel,
+/// deadlines become the caller's, what a handler returns as a status arrives as one that was sent, a panic arrives as
 /// [`Code::Internal`]. What is not there is what belongs to a server and not to its services: policies at the door, pools
 /// and their bounds. A handler that blocks blocks whoever calls, unless it serves a stream: as both ends of one move at the
 /// same time, its handler runs on a thread of its own. Dropping all handles of a stream drops the handler.
@@ -89,6 +89,8 @@ pub struct Loopback {
     scope: Arc<Scope>,
     limits: Arc<Limits>,
     timeout: Option<Duration>,
+    caller: String,
+    callee: String,
 }
 
 impl Loopback {
@@ -110,7 +112,15 @@ impl Loopback {
             )),
             limits: Arc::new(Limits::default()),
             timeout: Some(Duration::from_secs(1)),
+            caller: String::new(),
+            callee: String::new(),
         }
+    }
+
+    /// Who calls whom, by the names that services have among each other. Default: nobody says.
+    pub fn names(mut self, caller: impl Into<String>, callee: impl Into<String>) -> Self {
+        (self.caller, self.callee) = (caller.into(), callee.into());
+        self
     }
 
     /// How long a call may take that does not say so itself and is no stream. Default: 1 s.
@@ -183,7 +193,8 @@ impl Service for Loopback {
             return Err(out_of_time(deadline));
         }
         let time_out = time_out(request.context());
-        let request = arrived(request);
+        let mut request = arrived(request);
+        request.context_mut().set_names(&self.caller, &self.callee);
         let result = if is_stream {
             within(time_out, self.streamed(request)).await?
         } else {
@@ -209,6 +220,9 @@ impl fmt::Debug for Loopback {
 
 /// The request as the other end sees it: what is left of the time is its caller's, and nothing is packed.
 fn arrived(mut request: Request) -> Request {
+    let attachment = request.attachment().clone();
+    let pipe = request.take_pipe();
+    let other_path = request.other_path().map(str::to_owned);
     let sent = request.context();
     let mut context = Context::new(sent.scope());
     context.set_metadata(sent.metadata().clone());
@@ -217,6 +231,13 @@ fn arrived(mut request: Request) -> Request {
         context.narrow(deadline.inherited());
     }
     *request.context_mut() = context;
+    request.set_attachment(attachment);
+    if let Some(pipe) = pipe {
+        request.set_pipe(pipe);
+    }
+    if let Some(path) = other_path {
+        request.set_path(path);
+    }
     request.set_timeout(None);
     request.set_compression(Compression::None);
     request

@@ -72,15 +72,15 @@ const fn check(name: &'static str, run: fn(&Peers)) -> Check<Peers> {
     Check { name, run }
 }
 
-const GZIP: Compression = Compression::Gzip;
+pub(super) const GZIP: Compression = Compression::Gzip;
 
 /// The number that means a stream to Go and a block to others.
-const SNAPPY: Compression = Compression::Other(2);
+pub(super) const SNAPPY: Compression = Compression::Other(2);
 
 /// Of calls that do not say otherwise.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
-const NO_METHOD: MethodDescriptor = MethodDescriptor {
+pub(super) const NO_METHOD: MethodDescriptor = MethodDescriptor {
     index: 0,
     name: "Nope",
     path: "/tern.interop.v1.Interop/Nope",
@@ -90,43 +90,43 @@ const NO_METHOD: MethodDescriptor = MethodDescriptor {
     shape: Shape::Unary,
 };
 
-const NO_SERVICE: MethodDescriptor = MethodDescriptor {
+pub(super) const NO_SERVICE: MethodDescriptor = MethodDescriptor {
     path: "/tern.interop.v1.Nope/Unary",
     service: "tern.interop.v1.Nope",
     name: "Unary",
     ..NO_METHOD
 };
 
-fn builder(address: SocketAddr) -> ChannelBuilder {
+pub(super) fn builder(address: SocketAddr) -> ChannelBuilder {
     Channel::builder("tern.interop.v1.Interop")
         .resolve(Fixed::new([address]))
         .caller("trpc.interop.tern.Client")
         .timeout(TIMEOUT)
 }
 
-fn built(builder: ChannelBuilder) -> Channel {
+pub(super) fn built(builder: ChannelBuilder) -> Channel {
     builder.build().expect("an address and a thread")
 }
 
-fn channel_with(address: SocketAddr, limits: Limits) -> Channel {
+pub(super) fn channel_with(address: SocketAddr, limits: Limits) -> Channel {
     built(builder(address).limits(limits))
 }
 
-fn channel(address: SocketAddr) -> Channel {
+pub(super) fn channel(address: SocketAddr) -> Channel {
     channel_with(address, Limits::client())
 }
 
 /// Packs whatever the size, and number 2 as this says.
-fn client_with(address: SocketAddr, snappy: Snappy) -> InteropClient<Channel> {
+pub(super) fn client_with(address: SocketAddr, snappy: Snappy) -> InteropClient<Channel> {
     let codecs = Codecs::default().with(2, snappy).with_bytes_min(0);
     InteropClient::new(built(builder(address).codecs(codecs)))
 }
 
-fn client(address: SocketAddr) -> InteropClient<Channel> {
+pub(super) fn client(address: SocketAddr) -> InteropClient<Channel> {
     InteropClient::new(channel(address))
 }
 
-fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
+pub(super) fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
     UnaryRequest {
         payload: payload.to_vec(),
         delay_ms,
@@ -135,19 +135,19 @@ fn echo(payload: &[u8], delay_ms: u32) -> UnaryRequest {
 }
 
 /// Calls with a small payload, which has to come back.
-fn expect_alive(client: &InteropClient<Channel>) {
+pub(super) fn expect_alive(client: &InteropClient<Channel>) {
     let payload = pattern(16, 99);
     let reply = client.unary(echo(&payload, 0)).wait();
     expect_echo(&reply.expect("the next call works"), &payload);
 }
 
-fn expect_echo(reply: &UnaryResponse, payload: &[u8]) {
+pub(super) fn expect_echo(reply: &UnaryResponse, payload: &[u8]) {
     assert_eq!(reply.served_by, "trpc-go");
     assert_eq!(reply.payload.len(), payload.len(), "bytes of the payload");
     assert!(reply.payload == payload, "another payload came back");
 }
 
-fn expect_status<T: std::fmt::Debug>(
+pub(super) fn expect_status<T: std::fmt::Debug>(
     outcome: Result<T, Status>,
     code: Code,
     origin: Origin,
@@ -158,7 +158,7 @@ fn expect_status<T: std::fmt::Debug>(
 }
 
 /// Lets time pass, which is what the check is about.
-fn pause(duration: Duration) {
+pub(super) fn pause(duration: Duration) {
     let (_nobody, nothing) = mpsc::channel::<()>();
     let _ = nothing.recv_timeout(duration);
 }
@@ -344,7 +344,7 @@ fn snappy_as_block(peers: &Peers) {
     expect_alive(&client);
 }
 
-/// Go's stub does not look at it; the message beside it is whole.
+/// It comes back, and the message beside it is whole; more of that in [`super::carried`].
 fn attachment(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
     let client = client(server.address());
@@ -352,7 +352,7 @@ fn attachment(peers: &Peers) {
     let call = call.attachment(Bytes::from(pattern(5_000, 8)));
     let response = call.wait_response().expect("an answer");
     expect_echo(response.body(), b"beside it");
-    assert!(response.attachment().is_empty());
+    assert!(*response.attachment() == pattern(5_000, 8));
     expect_alive(&client);
 }
 
@@ -453,10 +453,10 @@ fn expect_alive_soon(client: &InteropClient<Channel>) {
     }
 }
 
-type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Waits for all calls. The results are in the order in which they came, each with the number of its call.
-fn all<T>(calls: Vec<Answering<T>>) -> Vec<(usize, T)> {
+pub(super) fn all<T>(calls: Vec<Answering<T>>) -> Vec<(usize, T)> {
     let mut waiting: Vec<_> = calls.into_iter().enumerate().collect();
     let mut ended = Vec::new();
     let finished = park::wait(poll_fn(|cx| {

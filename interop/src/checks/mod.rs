@@ -2,6 +2,10 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod carried;
+pub mod ends;
+pub mod java_calls;
+pub mod java_quirks;
 pub mod quirks;
 pub mod streams;
 

@@ -161,7 +161,13 @@ impl<'a> Inbound<'a> {
         self.frame.keep(self.body, shelf)
     }
 
-    /// The attachment.
+    /// Whether there is an attachment.
+    #[inline]
+    pub fn has_attachment(&self) -> bool {
+        !self.attachment.is_empty()
+    }
+
+    /// The attachment: a piece of the buffer that the frame was read into, if both are large, or else a copy.
     #[inline]
     pub fn attachment(&self, shelf: &mut Shelf) -> Bytes {
         self.frame.keep(self.attachment, shelf)

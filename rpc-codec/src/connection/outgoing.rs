@@ -8,10 +8,11 @@
 //!   |            opening             |        route         |         closing: empty more often than not       |
 //! ```
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rpc_core::message::Exchange;
-use rpc_core::{Code, Compression, Context, Metadata, MethodDescriptor, Request, Status};
+use rpc_core::{Code, Compression, Context, Metadata, MethodDescriptor, Parties, Request, Status};
 
 use super::client::RequestId;
 use super::framing::{TooLong, put_head};
@@ -56,7 +57,16 @@ impl Outgoing {
             attachment_size,
             ..RequestHead::default()
         };
-        let route = self.route(request.method(), context);
+        let other;
+        let route = match request.other_path() {
+            None => self.route(request.method(), context),
+            // Whoever passes on what others ask for is not to fill the memory of those who ask for the same again.
+            Some(path) => {
+                let (caller, callee) = context.name_bytes();
+                other = route_bytes(path, caller, callee);
+                &other
+            }
+        };
         let payload = request.body().len().saturating_add(attachment);
         // Servers and proxies in Go expect the id in the frame's header too, and the version that says so.
         let header = FrameHeader::unary(id.0, 1);
@@ -81,10 +91,9 @@ impl Outgoing {
 
     /// The middle of the head, from memory if there was one like it.
     fn route(&mut self, method: &'static MethodDescriptor, context: &Context) -> &[u8] {
-        let (caller, callee) = context.name_bytes();
-        let known = |route: &Route| route.is_for(method, caller, callee);
+        let known = |route: &Route| route.is_for(method, context);
         let place = self.routes.iter().position(known).unwrap_or_else(|| {
-            let route = Route::new(method, caller, callee);
+            let route = Route::new(method, context);
             self.remember(route)
         });
         self.routes.get(place).map_or(&[], |route| &route.bytes)
@@ -107,34 +116,48 @@ static NO_METADATA: Metadata = Metadata::new();
 #[derive(Debug)]
 struct Route {
     method: &'static MethodDescriptor,
+    /// Known again without comparing names.
+    parties: Option<Arc<Parties>>,
     caller: Vec<u8>,
     callee: Vec<u8>,
     bytes: Vec<u8>,
 }
 
 impl Route {
-    fn new(method: &'static MethodDescriptor, caller: &[u8], callee: &[u8]) -> Self {
-        let head = RequestHead {
-            caller,
-            callee,
-            func: method.path.as_bytes(),
-            ..RequestHead::default()
-        };
-        let mut bytes = Vec::new();
-        head.encode(&NO_METADATA, &mut bytes);
+    fn new(method: &'static MethodDescriptor, context: &Context) -> Self {
+        let (caller, callee) = context.name_bytes();
         Self {
             method,
+            parties: context.parties().cloned(),
             caller: caller.to_owned(),
             callee: callee.to_owned(),
-            bytes,
+            bytes: route_bytes(method.path, caller, callee),
         }
     }
 
-    fn is_for(&self, method: &'static MethodDescriptor, caller: &[u8], callee: &[u8]) -> bool {
-        std::ptr::eq(self.method, method)
-            && is_same(&self.caller, caller)
-            && is_same(&self.callee, callee)
+    fn is_for(&self, method: &'static MethodDescriptor, context: &Context) -> bool {
+        if !std::ptr::eq(self.method, method) {
+            return false;
+        }
+        match (&self.parties, context.parties()) {
+            (Some(own), Some(other)) if Arc::ptr_eq(own, other) => return true,
+            _ => {}
+        }
+        let (caller, callee) = context.name_bytes();
+        is_same(&self.caller, caller) && is_same(&self.callee, callee)
     }
+}
+
+fn route_bytes(path: &str, caller: &[u8], callee: &[u8]) -> Vec<u8> {
+    let head = RequestHead {
+        caller,
+        callee,
+        func: path.as_bytes(),
+        ..RequestHead::default()
+    };
+    let mut bytes = Vec::new();
+    head.encode(&NO_METADATA, &mut bytes);
+    bytes
 }
 
 /// Compares byte by byte. Names are short, and the vector that the library compares them by reaches into what stands behind

@@ -411,9 +411,6 @@ fn write_success(
     limits: &Limits,
     output: &mut WriteQueue,
 ) -> Result<(), Status> {
-    if leaving {
-        response.metadata_mut().insert(DRAIN_MARK, "1");
-    }
     let too_long = |what: &str| {
         Status::new(
             Code::Unencodable,
@@ -436,6 +433,9 @@ fn write_success(
         attachment_size,
         ..ResponseHead::default()
     };
+    if leaving {
+        tell_of_leaving(&mut response, &head);
+    }
     let payload = response
         .body()
         .len()
@@ -455,6 +455,16 @@ fn write_success(
         output.put_body(response.attachment());
     }
     Ok(())
+}
+
+/// Rather than fail a call that would have been answered, the peer is not told.
+#[cold]
+fn tell_of_leaving(response: &mut Response, head: &ResponseHead<'_>) {
+    let metadata = response.metadata_mut();
+    metadata.insert(DRAIN_MARK, "1");
+    if head.encoded_len(metadata) > usize::from(u16::MAX) {
+        metadata.remove(DRAIN_MARK);
+    }
 }
 
 fn write_failure(

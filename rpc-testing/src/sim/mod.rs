@@ -38,7 +38,9 @@ use std::time::{Duration, Instant};
 use rpc_client::driver::Mail as ClientMail;
 use rpc_client::{Channel, ChannelBuilder};
 use rpc_core::filter::Open;
-use rpc_core::{Clock, Executor, Filter, Job, ManualClock, Request, Response, Service, Status};
+use rpc_core::{
+    Clock, Executor, Filter, Forwarding, Job, ManualClock, Request, Response, Service, Status,
+};
 use rpc_net::Post;
 use rpc_policy::Random;
 use rpc_policy::balance::{HealthyFirst, LeastLoaded};
@@ -214,6 +216,8 @@ impl Sim {
         let [random, balance] =
             [(); 2].map(|()| Random::seeded(self.net.state().random.next_u64()));
         let builder = Channel::builder("sim")
+            // Not the program's: its name differs from build to build, and runs are to be the same.
+            .caller("trpc.client.sim.service")
             .balance(HealthyFirst::new(LeastLoaded::new(), balance))
             .random(random);
         let (mailbox, post) = host.mailbox();
@@ -487,6 +491,10 @@ impl fmt::Debug for Sim {
 impl<F: Filter> Service for SimClient<F> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
         self.channel.call(request)
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        self.channel.forwarding()
     }
 }
 
