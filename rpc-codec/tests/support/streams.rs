@@ -10,10 +10,17 @@ use rpc_codec::stream::{
 };
 use rpc_codec::{FrameHeader, FrameKind, Limits, WriteQueue};
 use rpc_core::method::{Idempotency, MethodDescriptor, Shape};
-use rpc_core::stream::Reader;
+use rpc_core::stream::{Pipe, Reader};
 use rpc_core::{Metadata, Status};
 
 use super::reference::{self, Frame};
+
+/// The stream of most tests.
+pub(crate) const ID: u32 = 100;
+/// The window that peers announce.
+pub(crate) const WINDOW: u32 = 65_535;
+/// What drivers call the stream.
+pub(crate) const TOKEN: u64 = 77;
 
 pub(crate) static METHOD: MethodDescriptor = MethodDescriptor {
     index: 0,
@@ -172,4 +179,38 @@ impl Wake for Bell {
 /// The next thing that a reader has, without waiting for it.
 pub(crate) fn next(reader: &Reader) -> Poll<Option<Result<Bytes, Status>>> {
     reader.poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What may come, in the order of the rows of the tables below.
+pub(crate) fn incoming() -> Vec<Vec<u8>> {
+    let by_service = CloseMeta {
+        func_ret: 7,
+        ..CloseMeta::default()
+    };
+    vec![
+        ask(ID, WINDOW),
+        answer(ID, WINDOW, 0),
+        answer(ID, 0, 12),
+        data(ID, b"hello"),
+        feedback(ID, 5),
+        feedback(ID, u32::MAX),
+        close(ID, &CloseMeta::default()),
+        close(ID, &by_service),
+        close(ID, &CloseMeta::reset(31, "boom")),
+        close(ID, &CloseMeta::reset(0, "plain")),
+        frame(5, ID, b""),
+        frame(INIT, ID, b"\xff"),
+        frame(FEEDBACK, ID, b"\xff"),
+        frame(CLOSE, ID, b"\xff"),
+    ]
+}
+
+/// What is read next, in a word.
+pub(crate) fn read(pipe: &Pipe) -> String {
+    match next(&pipe.reader) {
+        Poll::Pending => "waits".into(),
+        Poll::Ready(None) => "end".into(),
+        Poll::Ready(Some(Ok(message))) => format!("message of {}", message.len()),
+        Poll::Ready(Some(Err(status))) => format!("{:?}", status.code()),
+    }
 }
