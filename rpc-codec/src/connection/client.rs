@@ -235,7 +235,7 @@ impl ClientConnection {
         Some(Answer { token, result })
     }
 
-    #[cold]
+    #[inline(never)]
     fn stream(
         &mut self,
         header: FrameHeader,

@@ -19,7 +19,7 @@ const CHARGE_MIN: usize = 256;
 #[derive(Debug)]
 pub enum Arrival<'a> {
     /// A request arrived. One whose [exchange](ReplyTo::exchange) is a stream is
-    /// [opened](ServerConnection::open_stream) or refused.
+    /// [opened](super::ServerConnection::open_stream) or refused.
     Request(Inbound<'a>),
     /// The stream that was opened with this token is over for the peer: drop what serves it. An answer that comes all the
     /// same does nothing.
@@ -29,7 +29,7 @@ pub enum Arrival<'a> {
 /// One request that arrived, still where it lies, and the duty to answer it.
 #[derive(Debug)]
 pub struct Inbound<'a> {
-    /// Owed to the peer; see [`ServerConnection::respond`].
+    /// Owed to the peer; see [`ServerConnection::respond`](super::ServerConnection::respond).
     pub reply_to: ReplyTo,
     /// When its last byte was read. Times count from here, however long the request was held back.
     pub arrived_at: Instant,

@@ -154,7 +154,7 @@ impl ServerConnection {
         self.has_answered() && !self.holds_back && !self.framing.has_partial()
     }
 
-    #[cold]
+    #[inline(never)]
     fn end_stream(
         &mut self,
         to: &ReplyTo,
@@ -206,7 +206,7 @@ impl ServerConnection {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn stream<'a>(&mut self, hearing: &Hearing<'a, '_>, shelf: &mut Shelf) -> Option<Arrival<'a>> {
         let rare = self.rare.get_or_insert_default();
         match rare.streams.hear(hearing, shelf) {
