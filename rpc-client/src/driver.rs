@@ -507,6 +507,10 @@ impl Driver for ClientDriver {
         self.retire(link, io);
     }
 
+    fn news(&mut self, link: Key, answer: Answer, io: &mut IoOf<Self>) {
+        self.event(link, answer, io);
+    }
+
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {
         match mail.0 {
             Note::Call { duty, .. } if duty.is_abandoned() => {}

@@ -76,6 +76,21 @@ fn a_client_hands_answers_to_who_asked_whatever_arrives() {
     for_each_mutation("client_connection", 12);
 }
 
+#[test]
+fn damaged_frames_of_streams_are_judged_as_the_protobuf_library_does() {
+    for_each_mutation("stream_meta", 12);
+}
+
+#[test]
+fn streams_are_served_whatever_arrives() {
+    for_each_mutation("stream_server", 10);
+}
+
+#[test]
+fn streams_are_asked_for_whatever_arrives() {
+    for_each_mutation("stream_client", 8);
+}
+
 /// Checks the corpus `name`, which has at least `files_min` files, and mutations of it. Some must be accepted and some
 /// must not, or nothing would have been tried.
 fn for_each_mutation(name: &str, files_min: usize) {

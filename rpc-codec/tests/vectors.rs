@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use rpc_codec::frame::{self, Decoded, FrameHeader, FrameKind, HEADER_BYTES};
+use rpc_codec::stream::{CloseMeta, FeedbackMeta, InitMeta, InitRequest, InitResponse};
 use rpc_codec::{Codecs, Limits, RequestHead, ResponseHead, numbers};
 use rpc_core::{Compression, Metadata};
 use serde_json::Value;
@@ -204,6 +205,73 @@ fn what_we_write_is_what_everybody_else_writes() {
     }
     println!("{written} frames written");
     assert_eq!(written, 12);
+}
+
+/// The payload of a frame of a stream as we would write it from what the vector says, if it has one of ours.
+fn rewritten(decoded: &Value) -> Option<Vec<u8>> {
+    let mut payload = Vec::new();
+    if let Some(init) = decoded.get("init") {
+        let request = init.get("request_meta").map(|meta| InitRequest {
+            caller: text(&meta["caller"]),
+            callee: text(&meta["callee"]),
+            func: text(&meta["func"]),
+            message_type: number(&meta["message_type"]),
+            has_metadata: !metadata(&meta["trans_info"]).is_empty(),
+        });
+        let response = init.get("response_meta").map(|meta| InitResponse {
+            ret: number(&meta["ret"]),
+            error_msg: text(&meta["error_msg"]),
+        });
+        let entries = init
+            .get("request_meta")
+            .map_or_else(Metadata::new, |meta| metadata(&meta["trans_info"]));
+        let meta = InitMeta {
+            request,
+            response,
+            window: number(&init["init_window_size"]),
+            content_type: number(&init["content_type"]),
+            content_encoding: number(&init["content_encoding"]),
+        };
+        assert_eq!(InitMeta::decode(&bytes(&decoded["payload_hex"])), Ok(meta));
+        meta.encode(&entries, &mut payload);
+    } else if let Some(feedback) = decoded.get("feedback") {
+        let increment = number(&feedback["window_size_increment"]);
+        let read = FeedbackMeta::decode(&bytes(&decoded["payload_hex"]));
+        assert_eq!(read, Ok(FeedbackMeta { increment }));
+        FeedbackMeta { increment }.encode(&mut payload);
+    } else if let Some(close) = decoded.get("close") {
+        let entries = metadata(&close["trans_info"]);
+        let meta = CloseMeta {
+            close_type: number(&close["close_type"]),
+            ret: number(&close["ret"]),
+            msg: text(&close["msg"]),
+            message_type: number(&close["message_type"]),
+            has_metadata: !entries.is_empty(),
+            func_ret: number(&close["func_ret"]),
+        };
+        let raw = bytes(&decoded["payload_hex"]);
+        assert_eq!(CloseMeta::decode(&raw), Ok(meta));
+        let read = Metadata::unread(raw, CloseMeta::read_metadata);
+        assert_same_metadata(&read, &entries, "close");
+        meta.encode(&entries, &mut payload);
+    } else {
+        return None;
+    }
+    Some(payload)
+}
+
+#[test]
+fn frames_of_streams_are_read_and_written_as_everybody_else_does() {
+    let mut rewritten_frames = 0;
+    for frame in &frames("valid") {
+        let Some(payload) = rewritten(&frame["decoded"]) else {
+            continue;
+        };
+        let expected = bytes(&frame["decoded"]["payload_hex"]);
+        assert_eq!(payload, expected, "{}", name(frame));
+        rewritten_frames += 1;
+    }
+    assert_eq!(rewritten_frames, 9);
 }
 
 #[test]

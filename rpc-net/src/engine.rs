@@ -438,12 +438,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
     }
 
-    /// Hands to the driver what happened without anything having arrived.
+    /// Hands to the driver what happened and is no event.
     fn deliver_news(&mut self, key: Key) {
         while let Some(link) = self.io.links.get_mut(key)
-            && let Some(event) = link.machine.poll_event()
+            && let Some(news) = link.machine.poll_news()
         {
-            self.driver.event(key, event, &mut self.io);
+            self.driver.news(key, news, &mut self.io);
         }
     }
 

@@ -44,6 +44,9 @@ pub trait Driver: Send + Sized + 'static {
         io: &mut IoOf<Self>,
     );
 
+    /// Something happened on a connection that is no event.
+    fn news(&mut self, key: Key, news: <Self::Machine as Connection>::News, io: &mut IoOf<Self>);
+
     /// Another thread sent something.
     fn mail(&mut self, mail: Self::Mail, io: &mut IoOf<Self>);
 

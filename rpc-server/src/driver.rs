@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_codec::ProtocolError;
-use rpc_codec::connection::{Arrival, Connection, ServerConnection, StreamId};
+use rpc_codec::connection::{Connection, Inbound, ServerConnection, StreamGone, StreamId};
 use rpc_core::spawn::JobHandle;
 use rpc_core::{Cause, Deadline, Event, MethodDescriptor, Move, Shell};
 use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
@@ -149,17 +149,17 @@ impl Driver for ServerDriver {
         self.desk.open(link, io);
     }
 
-    fn event(&mut self, link: Key, arrival: Arrival<'_>, io: &mut IoOf<Self>) {
-        let inbound = match arrival {
-            Arrival::Request(inbound) => inbound,
-            Arrival::StreamGone(token) => return self.desk.drop_stream(token, io),
-        };
+    fn event(&mut self, link: Key, inbound: Inbound<'_>, io: &mut IoOf<Self>) {
         if let Some(way) = self.routes.find(inbound.func(), inbound.callee()) {
             return self.desk.serve(link, inbound, way, io);
         }
         let status = no_method(inbound.func());
         let to = inbound.reply_to;
         self.desk.answer(link, to, None, io.now(), Err(status), io);
+    }
+
+    fn news(&mut self, _: Key, StreamGone(token): StreamGone, io: &mut IoOf<Self>) {
+        self.desk.drop_stream(token, io);
     }
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {

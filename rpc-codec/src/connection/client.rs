@@ -235,7 +235,7 @@ impl ClientConnection {
         Some(Answer { token, result })
     }
 
-    #[cold]
+    #[inline(never)]
     fn stream(
         &mut self,
         header: FrameHeader,
@@ -254,7 +254,7 @@ impl ClientConnection {
             None => false,
         };
         self.unclaimed += u64::from(!is_claimed);
-        self.poll_event()
+        self.poll_news()
     }
 
     /// Whether nobody waits for anything.
@@ -284,6 +284,7 @@ impl ClientConnection {
 
 impl Connection for ClientConnection {
     type Event<'a> = Answer;
+    type News = Answer;
 
     fn next_event(
         &mut self,
@@ -354,7 +355,7 @@ impl Connection for ClientConnection {
         output.len().saturating_sub(before)
     }
 
-    fn poll_event(&mut self) -> Option<Answer> {
+    fn poll_news(&mut self) -> Option<Answer> {
         self.streams.as_mut()?.next_answer()
     }
 

@@ -15,21 +15,16 @@ use crate::stream::{InitMeta, StreamId};
 /// What an item costs at least in the byte budget: the overhead of tiny ones is their real cost.
 const CHARGE_MIN: usize = 256;
 
-/// What happens on the answering end of a connection.
-#[derive(Debug)]
-pub enum Arrival<'a> {
-    /// A request arrived. One whose [exchange](ReplyTo::exchange) is a stream is
-    /// [opened](ServerConnection::open_stream) or refused.
-    Request(Inbound<'a>),
-    /// The stream that was opened with this token is over for the peer: drop what serves it. An answer that comes all the
-    /// same does nothing.
-    StreamGone(u64),
-}
+/// The stream that was opened with this token is over for the peer: drop what serves it. An answer that comes all the same
+/// does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamGone(pub u64);
 
-/// One request that arrived, still where it lies, and the duty to answer it.
+/// One request that arrived, still where it lies, and the duty to answer it. One whose [exchange](ReplyTo::exchange) is a
+/// stream is [opened](super::ServerConnection::open_stream) or refused.
 #[derive(Debug)]
 pub struct Inbound<'a> {
-    /// Owed to the peer; see [`ServerConnection::respond`].
+    /// Owed to the peer; see [`ServerConnection::respond`](super::ServerConnection::respond).
     pub reply_to: ReplyTo,
     /// When its last byte was read. Times count from here, however long the request was held back.
     pub arrived_at: Instant,

@@ -8,7 +8,7 @@
 //! * `input` – what has arrived: [`Input`], and the [`Shelf`] for pieces of it that are kept
 //! * `framing` – cuts frames, and watches how long one takes to arrive
 //! * `server`, `client` – the two ends
-//! * `inbound` – what comes in at an answering end: [`Arrival`]
+//! * `inbound` – what comes in at an answering end: [`Inbound`]
 //! * `server_streams`, `client_streams` – the streams of each
 
 mod client;
@@ -24,7 +24,7 @@ use std::time::Instant;
 
 pub use crate::stream::StreamId;
 pub use client::{Answer, ClientConnection, RequestId, RequestIds};
-pub use inbound::{Arrival, Inbound, ReplyTo};
+pub use inbound::{Inbound, ReplyTo, StreamGone};
 pub use input::{Input, Shelf};
 pub use server::ServerConnection;
 
@@ -39,6 +39,9 @@ pub const DRAIN_MARK: &str = "trpc-rs-drain";
 pub trait Connection {
     /// What happens on it, as long as the bytes that say so lie where they arrived.
     type Event<'a>;
+    /// What happens on it that is not tied to bytes. Apart from events, because it is rare and they are not: who is told both
+    /// by one function pays for that with each event (`cargo xtask instructions`).
+    type News;
 
     /// Takes frames off the front of `input` up to the next thing that happens, and returns that. `None` when nothing
     /// more happens for now: what is left of `input` is not a whole frame, or has to wait
@@ -79,9 +82,9 @@ pub trait Connection {
     /// many bytes it was.
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize;
 
-    /// What has happened without anything having arrived: by time, or by what the other end of a pipe did. To be asked
-    /// after [`Connection::handle_timeout`] and [`Connection::poll_output`] until nothing is left.
-    fn poll_event(&mut self) -> Option<Self::Event<'static>>;
+    /// What else has happened: by time, by what the other end of a pipe did, or to a stream by what arrived. To be asked
+    /// after events, [`Connection::handle_timeout`] and [`Connection::poll_output`] until nothing is left.
+    fn poll_news(&mut self) -> Option<Self::News>;
 
     /// When to call [`Connection::handle_timeout`] next. It may move later without notice; whoever is woken early asks
     /// again.

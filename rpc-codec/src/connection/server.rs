@@ -17,7 +17,7 @@ use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Code, Compression, Metadata, Response, Status};
 
 use super::framing::{Framing, Glitches, TooLong, put_head};
-use super::inbound::{Arrival, Inbound, ReplyTo};
+use super::inbound::{Inbound, ReplyTo, StreamGone};
 use super::input::{Frame, Input, Shelf};
 use super::server_streams::{Heard, Hearing, ServerStreams};
 use super::{Connection, DRAIN_MARK};
@@ -112,7 +112,7 @@ impl ServerConnection {
     /// Accepts the stream that a request asks for: tells the peer, and returns the end for whoever serves it. `None` when
     /// the peer has given the stream up meanwhile, or `to` asks for none.
     ///
-    /// The stream is open until it is [answered](ServerConnection::respond) or [gone](Arrival::StreamGone), which names
+    /// The stream is open until it is [answered](ServerConnection::respond) or [gone](StreamGone), which names
     /// it by `token`. Messages are written on `terms` in both directions. `waker` is woken when there is something to do
     /// for it: [touch](ServerConnection::touch) it then, and ask for output.
     pub fn open_stream(
@@ -154,7 +154,7 @@ impl ServerConnection {
         self.has_answered() && !self.holds_back && !self.framing.has_partial()
     }
 
-    #[cold]
+    #[inline(never)]
     fn end_stream(
         &mut self,
         to: &ReplyTo,
@@ -206,15 +206,15 @@ impl ServerConnection {
         }
     }
 
-    #[cold]
-    fn stream<'a>(&mut self, hearing: &Hearing<'a, '_>, shelf: &mut Shelf) -> Option<Arrival<'a>> {
+    #[inline(never)]
+    fn stream<'a>(&mut self, hearing: &Hearing<'a, '_>, shelf: &mut Shelf) -> Option<Inbound<'a>> {
         let rare = self.rare.get_or_insert_default();
         match rare.streams.hear(hearing, shelf) {
             Heard::Fine => {}
             Heard::Wrong => self.glitch(),
-            Heard::Asks(inbound) => return Some(Arrival::Request(inbound)),
+            Heard::Asks(inbound) => return Some(inbound),
         }
-        self.poll_event()
+        None
     }
 
     fn glitch(&mut self) {
@@ -239,7 +239,8 @@ impl ServerConnection {
 }
 
 impl Connection for ServerConnection {
-    type Event<'a> = Arrival<'a>;
+    type Event<'a> = Inbound<'a>;
+    type News = StreamGone;
 
     #[inline]
     fn next_event<'a>(
@@ -247,7 +248,7 @@ impl Connection for ServerConnection {
         input: &mut Input<'a>,
         shelf: &mut Shelf,
         now: Instant,
-    ) -> Result<Option<Arrival<'a>>, ProtocolError> {
+    ) -> Result<Option<Inbound<'a>>, ProtocolError> {
         self.active_at = now;
         loop {
             if let Some(error) = self.fatal() {
@@ -262,8 +263,8 @@ impl Connection for ServerConnection {
             match header.kind {
                 FrameKind::Unary => {
                     let inbound = self.unary(header, frame, input.arrived_at());
-                    if let Some(inbound) = inbound {
-                        return Ok(Some(Arrival::Request(inbound)));
+                    if inbound.is_some() {
+                        return Ok(inbound);
                     }
                 }
                 FrameKind::Stream => {
@@ -275,9 +276,9 @@ impl Connection for ServerConnection {
                         limits,
                         now,
                     };
-                    let arrival = self.stream(&hearing, shelf);
-                    if arrival.is_some() {
-                        return Ok(arrival);
+                    let inbound = self.stream(&hearing, shelf);
+                    if inbound.is_some() {
+                        return Ok(inbound);
                     }
                 }
             }
@@ -331,9 +332,9 @@ impl Connection for ServerConnection {
         output.len().saturating_sub(before)
     }
 
-    fn poll_event(&mut self) -> Option<Arrival<'static>> {
+    fn poll_news(&mut self) -> Option<StreamGone> {
         let token = self.rare.as_mut()?.streams.next_gone()?;
-        Some(Arrival::StreamGone(token))
+        Some(StreamGone(token))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

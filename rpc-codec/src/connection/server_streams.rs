@@ -158,7 +158,7 @@ impl ServerStreams {
         Some(theirs)
     }
 
-    /// Ends a stream, or refuses one that is asked for.
+    /// Ends a stream, or refuses one that is asked for. Returns whether the peer finds a mark of `leaving` in that.
     pub(super) fn answer(
         &mut self,
         to: &ReplyTo,
@@ -166,7 +166,7 @@ impl ServerStreams {
         leaving: bool,
         limits: &Limits,
         output: &mut WriteQueue,
-    ) {
+    ) -> bool {
         let id = to.stream_id();
         self.table.write_control(output);
         if self.take_asked(to).is_some() {
@@ -176,11 +176,12 @@ impl ServerStreams {
                 returned => returned.func_ret,
             };
             put_refusal(id, ret, limits.cut(status.message()), output);
-            return self.table.remember(id);
+            self.table.remember(id);
+            return false;
         }
         let known = self.table.get_mut(id);
         let Some(stream) = known.filter(|stream| stream.serial == to.serial()) else {
-            return;
+            return false;
         };
         let ending = Ending::of(result, leaving, limits);
         if ending.drops_messages {
@@ -190,6 +191,7 @@ impl ServerStreams {
             stream.ending = Some(ending.payload);
             self.table.touch(id);
         }
+        leaving
     }
 
     /// Writes what there is to write.

@@ -13,7 +13,7 @@
 //!
 //! A field that is absent is 0 or empty. Of one that comes twice the last counts; messages that come twice are one.
 //! Unknown fields are stepped over. All of it is accepted and refused as the protobuf library does
-//! (`tests/stream_oracle.rs`).
+//! (`tests/mutations.rs`, `stream_meta`).
 
 use bytes::{BufMut, Bytes};
 use rpc_core::Metadata;

@@ -5,6 +5,8 @@ mod oracle;
 mod random;
 mod reference;
 mod server_driver;
+mod stream_driver;
+mod stream_oracle;
 pub(crate) mod targets;
 mod unpack;
 mod wire;

@@ -139,7 +139,7 @@ fn map(entries: Vec<Entry>) -> BTreeMap<String, Vec<u8>> {
     entries.into_iter().map(|e| (e.key, e.value)).collect()
 }
 
-fn sorted(entries: Vec<(Key, Bytes)>) -> Result<BTreeMap<String, Vec<u8>>, String> {
+pub(crate) fn sorted(entries: Vec<(Key, Bytes)>) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut map = BTreeMap::new();
     for (key, value) in entries {
         if map
@@ -152,7 +152,7 @@ fn sorted(entries: Vec<(Key, Bytes)>) -> Result<BTreeMap<String, Vec<u8>>, Strin
     Ok(map)
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(ours: &T, theirs: &T) -> Result<(), String> {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(ours: &T, theirs: &T) -> Result<(), String> {
     if ours == theirs {
         Ok(())
     } else {

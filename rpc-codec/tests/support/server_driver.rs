@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
-use rpc_codec::connection::{Arrival, Connection, Inbound, ReplyTo, ServerConnection, Shelf};
+use rpc_codec::connection::{Connection, Inbound, ReplyTo, ServerConnection, Shelf};
 use rpc_codec::stream::InitMeta;
 use rpc_codec::{Limits, ProtocolError};
 use rpc_core::message::Exchange;
@@ -214,13 +214,10 @@ impl Driver {
                 .machine
                 .next_event(&mut input, &mut shelf, self.wire.now)
             {
-                Ok(Some(Arrival::Request(inbound)))
-                    if inbound.reply_to.exchange() == Exchange::Stream =>
-                {
+                Ok(Some(inbound)) if inbound.reply_to.exchange() == Exchange::Stream => {
                     self.refuse_stream(inbound)?;
                 }
-                Ok(Some(Arrival::Request(inbound))) => self.take(inbound, &mut shelf)?,
-                Ok(Some(Arrival::StreamGone(_))) => return Err("no stream was opened".into()),
+                Ok(Some(inbound)) => self.take(inbound, &mut shelf)?,
                 Ok(None) => break,
                 Err(error) => {
                     self.note_damage(error)?;

@@ -9,13 +9,15 @@ use rpc_codec::{Codecs, CompressError, Limits};
 use rpc_core::Compression;
 
 use super::random::Random;
-use super::{client_driver, oracle, reference, server_driver, unpack};
+use super::{
+    client_driver, oracle, reference, server_driver, stream_driver, stream_oracle, unpack,
+};
 
 /// A target by its name, which is that of its corpus and of its fuzzer, too.
 pub(crate) type Target = (&'static str, fn(&[u8]) -> Result<bool, String>);
 
 /// All of them.
-pub(crate) const ALL: [Target; 13] = [
+pub(crate) const ALL: [Target; 16] = [
     ("frame_decoder", frame_decoder),
     ("request_head", oracle::compare_request),
     ("response_head", oracle::compare_response),
@@ -39,6 +41,9 @@ pub(crate) const ALL: [Target; 13] = [
     ("compress", compress),
     ("server_connection", server_driver::run),
     ("client_connection", client_driver::run),
+    ("stream_meta", stream_oracle::compare),
+    ("stream_server", stream_driver::run_server),
+    ("stream_client", stream_driver::run_client),
 ];
 
 /// The frames in any bytes, which arrive in pieces, against a reader that shares nothing with ours.

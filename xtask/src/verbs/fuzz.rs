@@ -27,6 +27,9 @@ const TARGETS: &[(&str, u32)] = &[
     ("compress", 100_000),
     ("server_connection", 50_000),
     ("client_connection", 50_000),
+    ("stream_meta", 200_000),
+    ("stream_server", 50_000),
+    ("stream_client", 50_000),
 ];
 
 pub(crate) fn run() -> Outcome {
