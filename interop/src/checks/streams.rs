@@ -27,16 +27,16 @@ pub const CHECKS: [Check<StreamPeers>; 17] = [
     check("chat, one after the other", |peers| on(peers, ping_pong)),
     check("no message at all", nothing),
     check("messages without payload", |peers| {
-        on(peers, |to| download(to, 3, 0))
+        on(peers, |to| download(to, 3, 0));
     }),
     check("upload of 100,000", |peers| {
-        on(peers, |to| upload(to, MANY, 500))
+        on(peers, |to| upload(to, MANY, 500));
     }),
     check("download of 100,000", |peers| {
-        on(peers, |to| download(to, MANY, 500))
+        on(peers, |to| download(to, MANY, 500));
     }),
     check("chat of 100,000 both ways", |peers| {
-        on(peers, |to| chat(to, MANY, 500))
+        on(peers, |to| chat(to, MANY, 500));
     }),
     check("messages larger than the window", |peers| {
         on(peers, |to| {
@@ -53,7 +53,7 @@ pub const CHECKS: [Check<StreamPeers>; 17] = [
     check("business error while we send", error_while_sending),
     check("unknown method, 12", unknown),
     check("gzip", |peers| {
-        on(peers, |to| packed(to, Compression::Gzip))
+        on(peers, |to| packed(to, Compression::Gzip));
     }),
     check("deadline: 101, and the connection goes on", deadline),
     check("dropped, and the connection goes on", dropped),
