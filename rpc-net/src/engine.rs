@@ -431,19 +431,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
                 if has_more {
                     link.mark_dirty(key, &mut self.io.dirty);
                 }
-                self.deliver_news(key);
+                if link.machine.has_news() {
+                    // By the one way for all events: a second would cost the first (`cargo xtask instructions`).
+                    self.deliver(key, Input::borrowed(&[], now));
+                }
                 self.after_flush(key);
             }
             Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
-        }
-    }
-
-    /// Hands to the driver what happened without anything having arrived.
-    fn deliver_news(&mut self, key: Key) {
-        while let Some(link) = self.io.links.get_mut(key)
-            && let Some(event) = link.machine.poll_event()
-        {
-            self.driver.event(key, event, &mut self.io);
         }
     }
 

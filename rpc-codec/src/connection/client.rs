@@ -292,6 +292,9 @@ impl Connection for ClientConnection {
         now: Instant,
     ) -> Result<Option<Answer>, ProtocolError> {
         self.active_at = now;
+        if self.has_news() {
+            return Ok(self.poll_event());
+        }
         while let Some(header) = self.framing.peek(input, &self.limits, now)? {
             let frame = self.framing.take(header, input);
             match header.kind {
@@ -356,6 +359,12 @@ impl Connection for ClientConnection {
 
     fn poll_event(&mut self) -> Option<Answer> {
         self.streams.as_mut()?.next_answer()
+    }
+
+    fn has_news(&self) -> bool {
+        self.streams
+            .as_ref()
+            .is_some_and(|streams| streams.has_answers())
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

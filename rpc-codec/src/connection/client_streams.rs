@@ -189,6 +189,11 @@ impl ClientStreams {
         self.answers.pop_front()
     }
 
+    /// Whether there is an answer that no frame of the server brings.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

@@ -79,9 +79,13 @@ pub trait Connection {
     /// many bytes it was.
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize;
 
-    /// What has happened without anything having arrived: by time, or by what the other end of a pipe did. To be asked
-    /// after [`Connection::handle_timeout`] and [`Connection::poll_output`] until nothing is left.
+    /// What has happened without anything having arrived: by time, or by what the other end of a pipe did.
+    /// [`Connection::next_event`] hands it out as well, before what arrives.
     fn poll_event(&mut self) -> Option<Self::Event<'static>>;
+
+    /// Whether something [has](Connection::poll_event). To be asked after [`Connection::handle_timeout`] and
+    /// [`Connection::poll_output`].
+    fn has_news(&self) -> bool;
 
     /// When to call [`Connection::handle_timeout`] next. It may move later without notice; whoever is woken early asks
     /// again.

@@ -189,13 +189,13 @@ impl ServerConnection {
         header: FrameHeader,
         frame: Frame<'a>,
         arrived_at: Instant,
-    ) -> Option<Inbound<'a>> {
+    ) -> Option<Arrival<'a>> {
         match Inbound::read(header, frame, arrived_at) {
             Ok(inbound) => {
                 self.in_flight += 1;
                 self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
                 self.over_budget |= self.bytes_in_flight >= self.limits.connection_bytes_max;
-                Some(inbound)
+                Some(Arrival::Request(inbound))
             }
             Err((to, status)) => {
                 let refusals = &mut self.rare.get_or_insert_default().refusals;
@@ -232,10 +232,6 @@ impl ServerConnection {
             None => true,
         }
     }
-
-    fn fatal(&self) -> Option<ProtocolError> {
-        self.rare.as_ref().and_then(|rare| rare.fatal)
-    }
 }
 
 impl Connection for ServerConnection {
@@ -250,8 +246,13 @@ impl Connection for ServerConnection {
     ) -> Result<Option<Arrival<'a>>, ProtocolError> {
         self.active_at = now;
         loop {
-            if let Some(error) = self.fatal() {
-                return Err(error);
+            if let Some(rare) = &mut self.rare {
+                if let Some(token) = rare.streams.next_gone() {
+                    return Ok(Some(Arrival::StreamGone(token)));
+                }
+                if let Some(error) = rare.fatal {
+                    return Err(error);
+                }
             }
             let header = self.framing.peek(input, &self.limits, now)?;
             self.holds_back = header.is_some() && !self.has_room();
@@ -261,9 +262,9 @@ impl Connection for ServerConnection {
             let frame = self.framing.take(header, input);
             match header.kind {
                 FrameKind::Unary => {
-                    let inbound = self.unary(header, frame, input.arrived_at());
-                    if let Some(inbound) = inbound {
-                        return Ok(Some(Arrival::Request(inbound)));
+                    let arrival = self.unary(header, frame, input.arrived_at());
+                    if arrival.is_some() {
+                        return Ok(arrival);
                     }
                 }
                 FrameKind::Stream => {
@@ -334,6 +335,12 @@ impl Connection for ServerConnection {
     fn poll_event(&mut self) -> Option<Arrival<'static>> {
         let token = self.rare.as_mut()?.streams.next_gone()?;
         Some(Arrival::StreamGone(token))
+    }
+
+    fn has_news(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| rare.streams.has_gone())
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -234,6 +234,11 @@ impl ServerStreams {
         self.gone.pop_front()
     }
 
+    /// Whether there is one.
+    pub(super) fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     /// How many are open or asked for.
     pub(super) fn len(&self) -> usize {
         self.table.len() + self.asked.len()
