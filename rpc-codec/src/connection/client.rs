@@ -361,6 +361,12 @@ impl Connection for ClientConnection {
         self.streams.as_mut()?.next_answer()
     }
 
+    fn has_more(&self) -> bool {
+        self.streams
+            .as_ref()
+            .is_some_and(|streams| streams.has_more())
+    }
+
     fn has_news(&self) -> bool {
         self.streams
             .as_ref()

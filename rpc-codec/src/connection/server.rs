@@ -337,6 +337,12 @@ impl Connection for ServerConnection {
         Some(Arrival::StreamGone(token))
     }
 
+    fn has_more(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| rare.streams.has_more())
+    }
+
     fn has_news(&self) -> bool {
         self.rare
             .as_ref()
