@@ -426,11 +426,17 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         link.is_dirty = false;
-        match write_all(link, wire, now) {
-            Ok(has_more) => {
+        link.machine.poll_output(&mut link.output, now);
+        let mut written = write_out(link, wire, now);
+        if written.is_ok() && link.machine.has_more() {
+            written = refill(link, wire, now).map(|has_more| {
                 if has_more {
                     link.mark_dirty(key, &mut self.io.dirty);
                 }
+            });
+        }
+        match written {
+            Ok(()) => {
                 self.deliver_news(key);
                 self.after_flush(key);
             }
@@ -582,22 +588,22 @@ fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
         .map(|since| since + link.machine.limits().write_stall)
 }
 
-/// Writes what is queued and what the machine says while there is room for more of it. A machine that goes on and on has
-/// its next turn with the others.
-fn write_all<M: Connection, W: Wire>(
+/// Writes what streams have to say while the socket takes it. Returns whether they have more; that has its next turn with
+/// the others.
+#[inline(never)]
+fn refill<M: Connection, W: Wire>(
     link: &mut Link<M>,
     wire: &mut W,
     now: Instant,
 ) -> io::Result<bool> {
-    for _ in 0..FILLS_PER_TURN {
-        let said = link.machine.poll_output(&mut link.output, now);
-        let was_full = link.output.len() >= link.machine.limits().stream_output_mark;
-        write_out(link, wire, now)?;
-        if link.is_blocked || (said == 0 && !was_full) {
+    for _ in 1..FILLS_PER_TURN {
+        if link.is_blocked || !link.machine.has_more() {
             return Ok(false);
         }
+        link.machine.poll_output(&mut link.output, now);
+        write_out(link, wire, now)?;
     }
-    Ok(true)
+    Ok(!link.is_blocked && link.machine.has_more())
 }
 
 fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {

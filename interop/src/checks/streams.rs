@@ -14,7 +14,7 @@ use crate::pb::{Order, Piece, StreamsClient};
 use crate::streams::piece;
 
 /// What a client is checked against: each check has a server of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StreamPeers {
     /// The peer.
     pub go: &'static Go,

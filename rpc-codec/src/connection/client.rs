@@ -359,6 +359,12 @@ impl Connection for ClientConnection {
         self.streams.as_mut()?.next_answer()
     }
 
+    fn has_more(&self) -> bool {
+        self.streams
+            .as_ref()
+            .is_some_and(|streams| streams.has_more())
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         let streams_at = self.streams.as_ref().and_then(|all| all.overdue_at());
         match (self.too_slow_at(), streams_at) {

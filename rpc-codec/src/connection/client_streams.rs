@@ -171,6 +171,11 @@ impl ClientStreams {
         self.table.reconsider(limits);
     }
 
+    /// Whether some message waits for the socket alone.
+    pub(super) fn has_more(&self) -> bool {
+        self.table.has_more()
+    }
+
     /// Time has passed.
     pub(super) fn handle_timeout(&mut self, limits: &Limits, now: Instant) {
         while let Some((id, why)) = self.table.next_overdue(limits, now) {

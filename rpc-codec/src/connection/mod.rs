@@ -78,9 +78,11 @@ pub trait Connection {
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
 
     /// Appends what the machine itself has to say to `output`, up to the mark at which
-    /// [messages of streams wait](Limits::stream_output_mark): when some of that has been written, ask again. Returns how
-    /// many bytes it was.
+    /// [messages of streams wait](Limits::stream_output_mark). Returns how many bytes it was.
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize;
+
+    /// Whether it has more to say once some of the output has been written.
+    fn has_more(&self) -> bool;
 
     /// What else has happened: by time, by what the other end of a pipe did, or to a stream by what arrived. To be asked
     /// after events, [`Connection::handle_timeout`] and [`Connection::poll_output`] until nothing is left.

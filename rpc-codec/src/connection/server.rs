@@ -337,6 +337,12 @@ impl Connection for ServerConnection {
         Some(StreamGone(token))
     }
 
+    fn has_more(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| rare.streams.has_more())
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         let streams_at = match &self.rare {
             Some(rare) => rare.streams.overdue_at(),

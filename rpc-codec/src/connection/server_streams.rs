@@ -225,6 +225,11 @@ impl ServerStreams {
         self.table.note_deaf();
     }
 
+    /// Whether some message waits for the socket alone.
+    pub(super) fn has_more(&self) -> bool {
+        self.table.has_more()
+    }
+
     pub(super) fn touch(&mut self, id: StreamId) {
         self.table.touch(id);
     }

@@ -255,6 +255,11 @@ impl<S> Table<S> {
         None
     }
 
+    /// Whether some message waits for the socket alone.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Looks again at what waits unread, if the peer has to wait for that.
     pub(crate) fn reconsider(&mut self, limits: &Limits) {
         if self.is_full {
