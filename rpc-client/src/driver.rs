@@ -285,7 +285,7 @@ impl ClientDriver {
         io.connect(ticket, peer.endpoint.address);
     }
 
-    fn connecting_failed(&mut self, ticket: u64, kind: io::ErrorKind, io: &mut IoOf<Self>) {
+    fn connecting_failed(&mut self, ticket: u64, error: &io::Error, io: &mut IoOf<Self>) {
         let Some(attempt) = self.attempts.remove(&ticket) else {
             return;
         };
@@ -295,9 +295,12 @@ impl ClientDriver {
         let Some(peer) = self.peers.get_mut(&attempt.endpoint) else {
             return;
         };
-        tracing::debug!(address = %peer.endpoint.address, %kind, "cannot connect");
+        // What TLS has to say is told in full; of the system's errors the kind is enough.
+        let inner = error.get_ref().map(ToString::to_string);
+        let why = inner.unwrap_or_else(|| error.kind().to_string());
+        tracing::debug!(address = %peer.endpoint.address, why, "cannot connect");
         let (backoff, random) = (&self.config.backoff, &self.random);
-        peer.connecting_failed(kind, io.now(), |failures| backoff.delay(failures, random));
+        peer.connecting_failed(why, io.now(), |failures| backoff.delay(failures, random));
         if peer.connecting > 0 {
             return;
         }
@@ -515,7 +518,7 @@ impl Driver for ClientDriver {
             Alarm::Look => self.look(io),
             Alarm::Connect(ticket) => {
                 io.abandon_connect(ticket);
-                self.connecting_failed(ticket, io::ErrorKind::TimedOut, io);
+                self.connecting_failed(ticket, &io::ErrorKind::TimedOut.into(), io);
             }
         }
     }
@@ -549,7 +552,7 @@ impl Driver for ClientDriver {
     }
 
     fn connect_failed(&mut self, ticket: u64, error: io::Error, io: &mut IoOf<Self>) {
-        self.connecting_failed(ticket, error.kind(), io);
+        self.connecting_failed(ticket, &error, io);
         self.wake_callers();
     }
 

@@ -53,8 +53,10 @@ pub struct Limits {
     /// Bytes that wait to be written on one connection of the asking end: 8 MiB. A call that would exceed it fails
     /// unsent.
     pub pending_bytes_max: usize,
-    /// Time to make a connection: 1 s. Beyond it the endpoint counts as unreachable.
+    /// Time to make a connection: 1 s, the handshake of TLS included. Beyond it the endpoint counts as unreachable.
     pub connect_timeout: Duration,
+    /// Time for the handshake of TLS on a connection that was accepted: 10 s. Beyond it the connection is closed.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -75,6 +77,7 @@ impl Default for Limits {
             pending_calls_max: 4096,
             pending_bytes_max: 8 * 1024 * 1024,
             connect_timeout: Duration::from_secs(1),
+            handshake_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -164,6 +167,12 @@ impl Limits {
     /// Sets how long making a connection may take.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the handshake of TLS may take on a connection that was accepted.
+    pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
         self
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::metadata::Key;
 use crate::time::Sleep;
-use crate::{Clock, Deadline, Metadata, Timer};
+use crate::{Clock, Deadline, Metadata, PeerIdentity, Timer};
 
 /// What all connections of one loop share: how time is told and measured there.
 pub struct Site {
@@ -43,9 +43,17 @@ pub struct Scope {
     site: Option<Arc<Site>>,
     /// The other end, as most are; [`NOBODY`] if it is not of that kind.
     v4: SocketAddrV4,
-    /// The other end, of another kind.
-    other: Option<Box<SocketAddr>>,
+    /// What most connections have nothing of.
+    rare: Option<Box<Rare>>,
     gone: AtomicBool,
+}
+
+/// What few scopes have, apart from what all have.
+#[derive(Default)]
+struct Rare {
+    /// The other end, of another kind.
+    peer: Option<SocketAddr>,
+    identity: Option<PeerIdentity>,
 }
 
 static SYSTEM: Clock = Clock::system();
@@ -68,14 +76,26 @@ impl Scope {
     fn with(site: Option<Arc<Site>>, peer: Option<SocketAddr>) -> Self {
         let (v4, other) = match peer {
             Some(SocketAddr::V4(v4)) => (v4, None),
-            other => (NOBODY, other.map(Box::new)),
+            other => (NOBODY, other),
         };
+        let rare = other.map(|other| {
+            Box::new(Rare {
+                peer: Some(other),
+                identity: None,
+            })
+        });
         Self {
             site,
             v4,
-            other,
+            rare,
             gone: AtomicBool::new(false),
         }
+    }
+
+    /// The same with what the peer has proved to be.
+    pub fn with_identity(mut self, identity: PeerIdentity) -> Self {
+        self.rare.get_or_insert_default().identity = Some(identity);
+        self
     }
 
     /// Says that the connection has ended: nobody waits for what its calls still do.
@@ -90,10 +110,15 @@ impl Scope {
 
     /// The other end of the connection, if there is one.
     pub fn peer(&self) -> Option<SocketAddr> {
-        match &self.other {
-            Some(other) => Some(**other),
+        match self.rare.as_ref().and_then(|rare| rare.peer) {
+            Some(other) => Some(other),
             None => (self.v4 != NOBODY).then_some(SocketAddr::V4(self.v4)),
         }
+    }
+
+    /// Who the other end has proved to be, if it was asked and did.
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.rare.as_ref()?.identity.as_ref()
     }
 
     /// The clock.
@@ -372,6 +397,11 @@ impl Context {
     /// The address of the other end, unless the call never left this process.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.scope().peer()
+    }
+
+    /// Who the other end has proved to be, on a connection with TLS on which it was asked for certificates and gave some.
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.scope().peer_identity()
     }
 
     /// How the caller calls itself; empty if it does not, or not in text.

@@ -23,6 +23,7 @@
 //! * [`message`] – [`Request`], [`Response`], and [`Message`]: what a body can be
 //! * [`metadata`] – ordered keys to bytes, read on first use
 //! * [`context`] – what a call carries: deadline, metadata, peer; [`Context::child`] narrows it
+//! * [`identity`] – [`PeerIdentity`]: who the other end has proved to be
 //! * [`deadline`] – the earliest of the times that bound a call, and whose it was
 //! * [`status`] – [`Status`], [`Code`], [`Origin`]
 //! * [`method`] – static tables that describe services
@@ -41,6 +42,7 @@ pub mod deadline;
 pub mod discover;
 pub mod endpoint;
 pub mod filter;
+pub mod identity;
 pub mod message;
 pub mod metadata;
 pub mod method;
@@ -61,6 +63,7 @@ pub use deadline::{Cause, Deadline};
 pub use discover::Resolve;
 pub use endpoint::{Endpoint, EndpointId};
 pub use filter::{DynFilter, Filter};
+pub use identity::PeerIdentity;
 pub use message::{Compression, Format, Message, Raw, Request, Response};
 pub use metadata::Metadata;
 pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor};

@@ -89,7 +89,10 @@ impl Desk {
             let (clock, timer) = (self.shared.clock.clone(), Arc::clone(io.timer()));
             Arc::new(Site::new(clock, Some(timer)))
         });
-        let scope = Scope::at(site, io.peer(link));
+        let mut scope = Scope::at(site, io.peer(link));
+        if let Some(identity) = io.identity(link) {
+            scope = scope.with_identity(identity);
+        }
         self.scopes.set(link, Arc::new(scope));
     }
 
