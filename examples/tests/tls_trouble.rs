@@ -3,7 +3,7 @@
 mod tls_support;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -99,6 +99,22 @@ fn a_server_that_answers_a_handshake_in_plain_trpc_is_told_apart() {
     let expected = "the server does not speak TLS, it answered in plain tRPC";
     assert!(status.message().contains(expected), "{status}");
     assert_eq!(server.join().unwrap()[..2], [0x16, 0x03]);
+}
+
+#[test]
+fn a_plain_client_of_a_server_that_leaves_without_a_word_is_told_what_is_likely() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 16]).unwrap();
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let status = failure(&channel(address, None));
+    let expected = "without a word: it may speak TLS, or something else, on this port";
+    assert!(status.message().contains(expected), "{status}");
+    server.join().unwrap();
 }
 
 #[test]

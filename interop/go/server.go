@@ -27,6 +27,7 @@ type serverOptions struct {
 	transport      string
 	timeout        time.Duration
 	ignoreDeadline bool
+	tls            tlsFiles
 }
 
 // interopServer is the service's implementation.
@@ -100,7 +101,13 @@ func runServer(o serverOptions) error {
 		Address:   listener.Addr().String(),
 		Timeout:   int(o.timeout / time.Millisecond),
 		Transport: o.transport,
+		TLSCert:   o.tls.cert,
+		TLSKey:    o.tls.key,
+		CACert:    o.tls.ca,
 	}}
+	if err := o.tls.asServer(); err != nil {
+		return err
+	}
 	s := trpc.NewServerWithConfig(cfg, server.WithListener(listener))
 	service := s.Service(serviceName)
 	if err := service.Register(&interopDesc, &interopServer{ignoreDeadline: o.ignoreDeadline}); err != nil {

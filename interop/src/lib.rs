@@ -13,6 +13,7 @@
 //! * [`service`] – our implementation of the service
 //! * [`ours`] – our server, in every way that handlers can be run
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
+//! * `secured` – certificates for both ends, by the feature `tls`
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
 //! * [`checks`] – the checks themselves: their client on our server, ours on theirs, and bytes of all kinds on ours
@@ -21,6 +22,8 @@ pub mod check;
 pub mod checks;
 pub mod go;
 pub mod ours;
+#[cfg(feature = "tls")]
+pub mod secured;
 pub mod service;
 pub mod wire;
 

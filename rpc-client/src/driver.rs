@@ -32,7 +32,7 @@ use rpc_policy::balance::{Balancer, Hint, Outcome};
 
 use crate::Config;
 use crate::calls::{ActiveCall, CallKey, Calls};
-use crate::peer::Peer;
+use crate::peer::{Peer, why_ended};
 use crate::pending::Duty;
 
 /// What other threads send to a [`ClientDriver`].
@@ -538,13 +538,14 @@ impl Driver for ClientDriver {
         }
         // A server that left in order has answered all that it has run.
         let is_unrun = machine.is_leaving() && reason == CloseReason::Peer;
+        let why = why_ended(reason, machine.has_heard());
         let mut orphans: Vec<_> = machine.forget_all().collect();
         orphans.sort_unstable();
         for key in orphans.into_iter().map(CallKey::from_token) {
             if is_unrun {
                 self.move_elsewhere(key, io);
             } else {
-                let text = format!("the connection{to} ended before the answer came: {reason}");
+                let text = format!("the connection{to} ended before the answer came: {why}");
                 self.complete(key, Err(Status::new(Code::ConnectionLost, text)), io);
             }
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rpc_codec::connection::RequestIds;
 use rpc_core::Endpoint;
-use rpc_net::Key;
+use rpc_net::{CloseReason, Key};
 
 use crate::calls::CallKey;
 
@@ -114,5 +114,14 @@ impl Peer {
             Some(wait) => format!("{address}: {why}, next attempt in {} ms", wait.as_millis()),
             None => format!("{address}: {why}"),
         }
+    }
+}
+
+/// Why a connection ended, for people. A server that speaks something else may say nothing at all before it goes.
+pub(crate) fn why_ended(reason: CloseReason, has_heard: bool) -> String {
+    if reason == CloseReason::Peer && !has_heard {
+        format!("{reason} without a word: it may speak TLS, or something else, on this port")
+    } else {
+        reason.to_string()
     }
 }

@@ -61,6 +61,8 @@ pub struct ClientConnection {
     pending: Pending,
     leaving: bool,
     ended: bool,
+    /// Whether a whole frame has ever come.
+    has_heard: bool,
     /// Answers that nobody waited for: late ones, or nonsense.
     unclaimed: u64,
     active_at: Instant,
@@ -87,6 +89,7 @@ impl ClientConnection {
             pending: Pending::default(),
             leaving: false,
             ended: false,
+            has_heard: false,
             unclaimed: 0,
             active_at: now,
         }
@@ -124,6 +127,11 @@ impl ClientConnection {
     /// Forgets all calls and returns their tokens.
     pub fn forget_all(&mut self) -> impl Iterator<Item = u64> + use<> {
         std::mem::take(&mut self.pending).into_values()
+    }
+
+    /// Whether the server has ever said anything that we understood.
+    pub fn has_heard(&self) -> bool {
+        self.has_heard
     }
 
     /// Whether the server said that it is about to stop.
@@ -193,6 +201,7 @@ impl Connection for ClientConnection {
         self.active_at = now;
         while let Some(header) = self.framing.peek(input, &self.limits, now)? {
             let frame = self.framing.take(header, input);
+            self.has_heard = true;
             match header.kind {
                 FrameKind::Unary => {
                     let answer = self.unary(header, frame, shelf);

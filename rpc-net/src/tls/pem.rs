@@ -97,7 +97,7 @@ impl Pem {
             problem: match error {
                 pem::Error::MissingSectionEnd { end_marker } => {
                     let marker = String::from_utf8_lossy(end_marker);
-                    format!("its end, `{}`, is missing", marker.trim())
+                    format!("its end, `-----END {}-----`, is missing", marker.trim())
                 }
                 pem::Error::IllegalSectionStart { line } => {
                     format!(

@@ -109,7 +109,7 @@ impl Session {
         loop {
             match self.send(socket).1 {
                 Err(error) if is_blocked(&error) => return Ok(false),
-                Err(error) => return Err(in_handshake(error)),
+                Err(error) => return Err(in_handshake(self.explained(socket, error))),
                 Ok(()) if !self.tls.is_handshaking() => return Ok(true),
                 Ok(()) => {}
             }
@@ -176,7 +176,8 @@ impl Session {
             match outcome {
                 Ok(()) => {}
                 Err(error) if is_blocked(&error) && taken > 0 => return Ok(taken),
-                Err(error) => return Err(error),
+                Err(error) if is_blocked(&error) => return Err(error),
+                Err(error) => return Err(self.explained(socket, error)),
             }
             if self.farewell == Farewell::Waits {
                 self.farewell = Farewell::Over;
@@ -351,6 +352,14 @@ impl Session {
             }
         }
         (sent, Ok(()))
+    }
+
+    /// Why the socket takes nothing more: the peer may have said so before it hung up.
+    fn explained<W: Wire>(&mut self, socket: &mut W, error: io::Error) -> io::Error {
+        match self.take_in(socket, &mut [], &mut 0) {
+            Err(said) if said.get_ref().is_some() => said,
+            _ => error,
+        }
     }
 
     fn note_opening(&mut self, arrived: &[u8]) {
