@@ -424,3 +424,6 @@ fn in_handshake(error: io::Error) -> io::Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests;
