@@ -583,4 +583,8 @@ mod shaking;
 #[cfg(feature = "tls")]
 use shaking::Party;
 
+// One of these is kept for each connection, idle or not, with TLS or without. mio adds to it what it checks while debugging.
+#[cfg(all(feature = "tls", not(debug_assertions)))]
+const _: () = assert!(size_of::<Option<Carrier>>() <= 16);
+
 const _: () = assert!(usize::BITS >= 64, "tokens carry 64 bits");

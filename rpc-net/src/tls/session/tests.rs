@@ -139,12 +139,14 @@ fn pair(steps: [Vec<usize>; 2], room: usize) -> [Side; 2] {
 
 /// Shakes hands.
 fn shaken(mut sides: [Side; 2]) -> [Side; 2] {
-    while !sides
-        .iter_mut()
-        .map(|side| side.session.shake(&mut side.socket).unwrap())
-        .fold(true, |all, one| all && one)
-    {}
-    sides
+    loop {
+        let are_done = sides
+            .each_mut()
+            .map(|side| side.session.shake(&mut side.socket).unwrap());
+        if are_done == [true; 2] {
+            return sides;
+        }
+    }
 }
 
 fn bytes(length: usize, first: u8) -> Vec<u8> {
