@@ -2,7 +2,7 @@
 //!
 //! A connection shakes hands beside the engine (`handshakes`) and is handed to it once that is done, so a driver never
 //! meets a connection whose peer is not proved, and whatever fails before is a connection that could not be made. From
-//! there on a [`Session`](session) stands between the socket and the engine, as a [`Wire`](crate::Wire) on a wire.
+//! there on a `Session` stands between the socket and the engine, as a [`Wire`](crate::Wire) on a wire.
 //!
 //! The provider of cryptography is passed to each configuration; none is installed for the process.
 //!
