@@ -33,11 +33,20 @@
 //! * [`policy`] – limits, retries, balancing: what filters and channels decide by
 //! * [`Codecs`] – how bodies are compressed
 //! * [`Limits`] – every bound that a peer could push against
+//! * `tls` – TLS on both ends, by the feature of that name
 //! * [`stub`] – what generated code calls
 
 pub use rpc_core::*;
 
 pub use rpc_client::{self as client, Channel, ChannelBuilder, ChannelError, Fixed, LocalLoop};
+/// TLS on both ends: [`ServerTls`](tls::ServerTls) for `Server::builder().tls(...)` and [`ClientTls`](tls::ClientTls) for
+/// `Channel::builder(...).tls(...)`. By the feature `tls`; `docs/tls.md` says what is checked.
+#[cfg(feature = "tls")]
+pub mod tls {
+    pub use rpc_client::tls::ClientTls;
+    pub use rpc_server::tls::{Pem, ServerTls, TlsError, TlsFault, TlsReloader, Watch};
+}
+
 pub use rpc_codec::{self as codec, Codecs, Limits};
 pub use rpc_policy as policy;
 pub use rpc_policy::filter::{Concurrency, RateLimit, Retry};

@@ -29,6 +29,7 @@ type clientOptions struct {
 	expectDeadlineAnswer bool
 	verbose              bool
 	only                 []string
+	tls                  tlsFiles
 }
 
 // peerClient is the client that the cases use.
@@ -44,6 +45,9 @@ func newPeerClient(o clientOptions) *peerClient {
 		client.WithNetwork("tcp"),
 		client.WithProtocol(trpc.ProtocolName),
 		client.WithTimeout(callTimeout),
+	}
+	if o.tls.ca != "" {
+		c.opts = append(c.opts, client.WithTLS(o.tls.cert, o.tls.key, o.tls.ca, o.tls.serverName))
 	}
 	if o.transport != "" {
 		c.opts = append(c.opts, client.WithTransport(transport.GetClientTransport(o.transport)))
@@ -95,6 +99,9 @@ func runClient(o clientOptions) error {
 	chosen, err := chooseCases(o)
 	if err != nil {
 		badUsage("%v", err)
+	}
+	if err := o.tls.asClient(); err != nil {
+		return err
 	}
 	c := newPeerClient(o)
 	var runs []namedRun

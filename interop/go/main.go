@@ -12,8 +12,10 @@ import (
 
 const usage = `usage:
   peer server --addr HOST:PORT [--transport tnet|go-net] [--timeout-ms N] [--ignore-deadline] [--verbose]
+              [--tls-cert FILE --tls-key FILE [--ca-cert FILE]]
   peer client --addr HOST:PORT --mode pooled|multiplexed [--transport tnet|go-net]
               [--case NAME[,NAME...]] [--expect-deadline-answer] [--verbose]
+              [--ca-cert FILE --tls-server-name NAME [--tls-cert FILE --tls-key FILE]]
   peer stream-server --addr HOST:PORT [--window BYTES] [--verbose]
   peer stream-client --addr HOST:PORT [--window BYTES] [--many N] [--verbose]
   peer cases
@@ -82,6 +84,7 @@ func serverCommand(args []string) error {
 		"handlers sleep through their deadline and succeed late")
 	idleMS := flags.Int("idle-ms", 0, "how long a connection may be idle; 0 = as the framework has it")
 	verbose := flags.Bool("verbose", false, "show the framework's log on standard error")
+	o.tls.flags(flags)
 	_ = flags.Parse(args)
 	if flags.NArg() > 0 {
 		badUsage("unexpected argument %q", flags.Arg(0))
@@ -106,6 +109,7 @@ func clientCommand(args []string) error {
 	flags.BoolVar(&o.expectDeadlineAnswer, "expect-deadline-answer", false,
 		"also run the cases that want an answer when a deadline passes on the server")
 	verbose := flags.Bool("verbose", false, "show the framework's log and notes on standard error")
+	o.tls.flags(flags)
 	_ = flags.Parse(args)
 	if flags.NArg() > 0 {
 		badUsage("unexpected argument %q", flags.Arg(0))

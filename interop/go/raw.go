@@ -35,7 +35,7 @@ type rawResponse struct {
 }
 
 func dialRaw(addr string) (*rawConn, error) {
-	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	conn, err := dialRawTLS(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type serverOptions struct {
 	timeout        time.Duration
 	ignoreDeadline bool
 	idle           time.Duration
+	tls            tlsFiles
 }
 
 // interopServer is the service's implementation.
@@ -106,7 +107,13 @@ func runServer(o serverOptions) error {
 		Timeout:   int(o.timeout / time.Millisecond),
 		Idletime:  int(o.idle / time.Millisecond),
 		Transport: o.transport,
+		TLSCert:   o.tls.cert,
+		TLSKey:    o.tls.key,
+		CACert:    o.tls.ca,
 	}}
+	if err := o.tls.asServer(); err != nil {
+		return err
+	}
 	s := trpc.NewServerWithConfig(cfg, server.WithListener(listener))
 	service := s.Service(serviceName)
 	if err := service.Register(&interopDesc, &interopServer{ignoreDeadline: o.ignoreDeadline}); err != nil {

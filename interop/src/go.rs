@@ -168,12 +168,25 @@ impl Go {
         transport: Transport,
         cases: &[&str],
     ) -> Vec<Case> {
+        self.client_with(address, mode, transport, cases, &[])
+    }
+
+    /// The same, with these arguments besides.
+    pub fn client_with(
+        &self,
+        address: SocketAddr,
+        mode: Mode,
+        transport: Transport,
+        cases: &[&str],
+        arguments: &[&str],
+    ) -> Vec<Case> {
         let mut command = Command::new(&self.binary);
         command
             .args(["client", "--addr", &address.to_string()])
             .args(["--mode", &mode.to_string()])
             .args(["--transport", &transport.to_string()])
-            .arg("--expect-deadline-answer");
+            .arg("--expect-deadline-answer")
+            .args(arguments);
         if !cases.is_empty() {
             command.args(["--case", &cases.join(",")]);
         }

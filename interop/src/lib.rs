@@ -14,6 +14,7 @@
 //! * [`ours`] – our server, in every way that handlers can be run
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
 //! * [`java`] – tRPC-Java: the same, in one process for all
+//! * `secured` – certificates for both ends, by the feature `tls`
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
 //! * [`checks`] – the checks themselves: their client on our server, ours on theirs, and bytes of all kinds on ours
@@ -23,6 +24,8 @@ pub mod checks;
 pub mod go;
 pub mod java;
 pub mod ours;
+#[cfg(feature = "tls")]
+pub mod secured;
 pub mod service;
 pub mod streams;
 pub mod wire;

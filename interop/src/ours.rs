@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use tern::{Pool, Running, Server};
+use tern::{Pool, Running, Server, ServerBuilder};
 
 use crate::pb::{InteropServer, StreamsServer};
 use crate::service::Ours;
@@ -52,8 +52,13 @@ impl Variant {
 
     /// Starts a server on a free port.
     pub fn start(self) -> OurServer {
+        self.start_from(Server::builder())
+    }
+
+    /// Starts it with settings of one's own.
+    pub fn start_from(self, builder: ServerBuilder) -> OurServer {
         let pool = Pool::builder("interop").threads(16).build();
-        let server = Server::builder().pool(&pool).reactors(self.reactors);
+        let server = builder.pool(&pool).reactors(self.reactors);
         let server = match self.handlers {
             Handlers::Async => server
                 .service(InteropServer::new(Ours))

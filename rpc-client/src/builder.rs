@@ -27,6 +27,8 @@ pub struct ChannelBuilder<F = Open> {
     config: Config,
     clock: Clock,
     random: Random,
+    #[cfg(feature = "tls")]
+    tls: Option<rpc_net::tls::ClientTls>,
 }
 
 impl Channel {
@@ -52,6 +54,8 @@ impl Channel {
             config: Config::default(),
             clock: Clock::system(),
             random: Random::unseeded(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -79,6 +83,8 @@ impl<F: Filter> ChannelBuilder<F> {
             config: self.config,
             clock: self.clock,
             random: self.random,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
         }
     }
 
@@ -128,6 +134,15 @@ impl<F: Filter> ChannelBuilder<F> {
     /// earlier, as more calls meet on a loop there.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.config.busy_poll = duration;
+        self
+    }
+
+    /// Speaks TLS with all endpoints. Default: no TLS. A server that cannot prove who it is, or does not speak TLS, counts as
+    /// one that cannot be reached, and its calls are not sent. The handshake belongs to the time to connect
+    /// ([`Limits::connect_timeout`]).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: rpc_net::tls::ClientTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -192,6 +207,8 @@ impl<F: Filter> ChannelBuilder<F> {
         let post = seat.post().clone();
         let clock = self.clock.clone();
         let busy_poll = self.config.busy_poll;
+        #[cfg(feature = "tls")]
+        let seat = seat.client_tls(self.tls.clone());
         let (channel, driver) =
             self.build_over(post.clone(), Arc::new(post.clone()), clock.clone());
         let reactor = seat

@@ -31,7 +31,7 @@ use rpc_policy::balance::{Balancer, Hint, Outcome};
 use crate::Config;
 use crate::calls::{ActiveCall, CallKey, Calls, Sent};
 use crate::in_time::in_time;
-use crate::peer::Peer;
+use crate::peer::{Peer, why_ended};
 use crate::pending::Duty;
 use crate::streams::outcome_of_stream;
 
@@ -302,7 +302,7 @@ impl ClientDriver {
         io.connect(ticket, peer.endpoint.address);
     }
 
-    fn connecting_failed(&mut self, ticket: u64, kind: io::ErrorKind, io: &mut IoOf<Self>) {
+    fn connecting_failed(&mut self, ticket: u64, error: &io::Error, io: &mut IoOf<Self>) {
         let Some(attempt) = self.attempts.remove(&ticket) else {
             return;
         };
@@ -312,9 +312,12 @@ impl ClientDriver {
         let Some(peer) = self.peers.get_mut(&attempt.endpoint) else {
             return;
         };
-        tracing::debug!(address = %peer.endpoint.address, %kind, "cannot connect");
+        // What TLS has to say is told in full; of the system's errors the kind is enough.
+        let inner = error.get_ref().map(ToString::to_string);
+        let why = inner.unwrap_or_else(|| error.kind().to_string());
+        tracing::debug!(address = %peer.endpoint.address, why, "cannot connect");
         let (backoff, random) = (&self.config.backoff, &self.random);
-        peer.connecting_failed(kind, io.now(), |failures| backoff.delay(failures, random));
+        peer.connecting_failed(why, io.now(), |failures| backoff.delay(failures, random));
         if peer.connecting > 0 {
             return;
         }
@@ -550,7 +553,7 @@ impl Driver for ClientDriver {
             Alarm::Look => self.look(io),
             Alarm::Connect(ticket) => {
                 io.abandon_connect(ticket);
-                self.connecting_failed(ticket, io::ErrorKind::TimedOut, io);
+                self.connecting_failed(ticket, &io::ErrorKind::TimedOut.into(), io);
             }
         }
     }
@@ -570,6 +573,7 @@ impl Driver for ClientDriver {
         }
         // A server that left in order has answered all that it has run.
         let is_unrun = machine.is_leaving() && reason == CloseReason::Peer;
+        let why = why_ended(reason, machine.has_heard());
         let mut orphans: Vec<_> = machine.forget_all().collect();
         orphans.sort_unstable();
         for key in orphans.into_iter().map(CallKey::from_token) {
@@ -578,7 +582,7 @@ impl Driver for ClientDriver {
             if is_unrun && !matches!(sent, Some(Sent::Stream(..))) {
                 self.move_elsewhere(key, io);
             } else {
-                let text = format!("the connection{to} ended before the answer came: {reason}");
+                let text = format!("the connection{to} ended before the answer came: {why}");
                 self.complete(key, Err(Status::new(Code::ConnectionLost, text)), io);
             }
         }
@@ -586,7 +590,7 @@ impl Driver for ClientDriver {
     }
 
     fn connect_failed(&mut self, ticket: u64, error: io::Error, io: &mut IoOf<Self>) {
-        self.connecting_failed(ticket, error.kind(), io);
+        self.connecting_failed(ticket, &error, io);
         self.wake_callers();
     }
 

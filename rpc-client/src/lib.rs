@@ -23,6 +23,7 @@
 //! * `in_time` – what a result is once its deadline has passed
 //! * [`local`] – [`LocalLoop`]: the loop on the caller's own thread
 //! * [`fixed`] – [`Fixed`]: a list of addresses
+//! * `tls` – whom a channel trusts, by the feature of that name
 //! * [`config`] – [`Config`]: settings and their defaults
 //! * [`error`] – [`ChannelError`]: what keeps a channel from being made
 
@@ -46,3 +47,5 @@ pub use config::Config;
 pub use error::ChannelError;
 pub use fixed::Fixed;
 pub use local::LocalLoop;
+#[cfg(feature = "tls")]
+pub use rpc_net::tls;

@@ -1,11 +1,10 @@
 //! One endpoint and the connections to it.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use rpc_codec::connection::RequestIds;
 use rpc_core::Endpoint;
-use rpc_net::Key;
+use rpc_net::{CloseReason, Key};
 
 use crate::calls::CallKey;
 
@@ -23,7 +22,7 @@ pub(crate) struct Peer {
     /// Attempts to connect that failed since the last that did not.
     failures: u32,
     retry_at: Option<Instant>,
-    last_error: Option<io::ErrorKind>,
+    last_error: Option<String>,
     avoid_until: Option<Instant>,
 }
 
@@ -55,13 +54,13 @@ impl Peer {
     /// Notes an attempt to connect that failed. `delay` says how long to wait after that many failures.
     pub(crate) fn connecting_failed(
         &mut self,
-        kind: io::ErrorKind,
+        error: String,
         now: Instant,
         delay: impl FnOnce(u32) -> Duration,
     ) {
         self.connecting = self.connecting.saturating_sub(1);
         self.failures = self.failures.saturating_add(1);
-        self.last_error = Some(kind);
+        self.last_error = Some(error);
         self.retry_at = Some(now + delay(self.failures));
     }
 
@@ -111,12 +110,19 @@ impl Peer {
     /// What keeps calls from being placed here, for people.
     pub(crate) fn trouble(&self, now: Instant) -> String {
         let address = self.endpoint.address;
-        let why = self
-            .last_error
-            .map_or_else(|| "not tried".to_owned(), |kind| kind.to_string());
+        let why = self.last_error.as_deref().unwrap_or("not tried");
         match self.retry_at.map(|at| at.saturating_duration_since(now)) {
             Some(wait) => format!("{address}: {why}, next attempt in {} ms", wait.as_millis()),
             None => format!("{address}: {why}"),
         }
+    }
+}
+
+/// Why a connection ended, for people. A server that speaks something else may say nothing at all before it goes.
+pub(crate) fn why_ended(reason: CloseReason, has_heard: bool) -> String {
+    if reason == CloseReason::Peer && !has_heard {
+        format!("{reason} without a word: it may speak TLS, or something else, on this port")
+    } else {
+        reason.to_string()
     }
 }

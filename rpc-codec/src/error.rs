@@ -108,10 +108,12 @@ fn stranger(magic: u16) -> Option<&'static str> {
         b"HT" => {
             Some("the peer answers in HTTP: the address is an HTTP server's, use its tRPC port")
         }
-        [0x16, 0x03] => Some(
-            "the peer speaks TLS to a port without it: turn TLS off there, or put something that ends TLS in between",
+        [0x16, 0x03] => {
+            Some("the peer speaks TLS to a port without it: turn TLS on here, or off there")
+        }
+        [0x15, 0x03] => Some(
+            "the peer answers with a TLS alert: it expects TLS on this port, so turn TLS on here, or use another port",
         ),
-        [0x15, 0x03] => Some("the peer answers with a TLS alert: it expects TLS on this port"),
         b"SS" => Some("the peer speaks SSH: the address or the port is wrong"),
         _ => None,
     }

@@ -165,10 +165,11 @@ pub enum Decoded {
 /// # Errors
 ///
 /// Those of [`FrameHeader::decode`], as soon as sixteen bytes are there: a frame that would be too long is refused
-/// before its body is waited for.
+/// before its body is waited for. A wrong magic is refused as soon as it is there, as the first words of a peer that speaks
+/// something else may be its last.
 pub fn decode(input: &[u8], limits: &Limits) -> Result<Decoded, ProtocolError> {
     let Some(bytes) = input.first_chunk::<HEADER_BYTES>() else {
-        return Ok(Decoded::NeedMore(HEADER_BYTES.saturating_sub(input.len())));
+        return need_header(input);
     };
     let header = FrameHeader::decode(bytes, limits)?;
     let total_len = usize::try_from(header.total_len).unwrap_or(usize::MAX);
@@ -176,6 +177,15 @@ pub fn decode(input: &[u8], limits: &Limits) -> Result<Decoded, ProtocolError> {
         0 => Decoded::Frame(header),
         missing => Decoded::NeedMore(missing),
     })
+}
+
+/// What is missing of a header that is not all there, if it may become one.
+#[cold]
+fn need_header(input: &[u8]) -> Result<Decoded, ProtocolError> {
+    match input.first_chunk().map(|magic| u16::from_be_bytes(*magic)) {
+        Some(found) if found != MAGIC => Err(ProtocolError::Magic { found }),
+        _ => Ok(Decoded::NeedMore(HEADER_BYTES.saturating_sub(input.len()))),
+    }
 }
 
 #[cfg(test)]
@@ -329,14 +339,22 @@ mod tests {
     }
 
     #[test]
-    fn waits_for_sixteen_bytes_before_it_judges() {
-        assert_eq!(
-            decode(b"GET / HTTP/1.1", &Limits::default()),
-            Ok(Decoded::NeedMore(2))
-        );
-        assert_eq!(
-            decode(b"GET / HTTP/1.1\r\n", &Limits::default()),
-            Err(ProtocolError::Magic { found: 0x4745 })
-        );
+    fn a_wrong_magic_is_refused_as_soon_as_it_is_there() {
+        assert_eq!(decode(b"G", &Limits::default()), Ok(Decoded::NeedMore(15)));
+        for given in [&b"GET / HTTP/1.1"[..], b"GET / HTTP/1.1\r\n"] {
+            assert_eq!(
+                decode(given, &Limits::default()),
+                Err(ProtocolError::Magic { found: 0x4745 })
+            );
+        }
+    }
+
+    #[test]
+    fn everything_else_waits_for_sixteen_bytes() {
+        let bad = [0x09, 0x30, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let refused = Err(ProtocolError::LengthTooSmall { found: 0 });
+        assert_eq!(decode(&bad, &Limits::default()), refused);
+        let waits = Ok(Decoded::NeedMore(1));
+        assert_eq!(decode(&bad[..15], &Limits::default()), waits);
     }
 }

@@ -55,7 +55,7 @@ pub struct Limits {
     /// Bytes that wait to be written on one connection of the asking end: 8 MiB. A call that would exceed it fails
     /// unsent.
     pub pending_bytes_max: usize,
-    /// Time to make a connection: 1 s. Beyond it the endpoint counts as unreachable.
+    /// Time to make a connection: 1 s, the handshake of TLS included. Beyond it the endpoint counts as unreachable.
     pub connect_timeout: Duration,
     /// Streams open on one connection: 1024. One more is refused as overload.
     pub connection_streams_max: usize,
@@ -77,6 +77,8 @@ pub struct Limits {
     pub stream_output_mark: usize,
     /// How an answering end tells of a failure of the service on a stream: as [`StreamErrors::Reset`].
     pub stream_errors: StreamErrors,
+    /// Time for the handshake of TLS on a connection that was accepted: 10 s. Beyond it the connection is closed.
+    pub handshake_timeout: Duration,
 }
 
 /// How an answering end tells of a failure of the service itself on a stream. Failures of the framework reset the stream
@@ -123,6 +125,7 @@ impl Default for Limits {
             stream_blocked: Duration::from_secs(60),
             stream_output_mark: 256 * 1024,
             stream_errors: StreamErrors::Reset,
+            handshake_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -273,6 +276,12 @@ impl Limits {
     pub fn stream_message_bytes_max(&self) -> usize {
         let bytes = self.frame_bytes_max.saturating_sub(HEADER_BYTES_U32);
         usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Sets how long the handshake of TLS may take on a connection that was accepted.
+    pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
     }
 
     /// How long a frame of `total_len` bytes may take to arrive, from its first byte. Parts of a mebibyte count whole.

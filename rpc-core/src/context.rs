@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::ops::BitOr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,123 +14,7 @@ use crate::metadata::Key;
 use crate::parties::Names;
 use crate::stream::Pipe;
 use crate::time::Sleep;
-use crate::{Clock, Deadline, Metadata, Parties, Timer};
-
-/// What all connections of one loop share: how time is told and measured there, and whose loop it is.
-pub struct Site {
-    clock: Clock,
-    timer: Option<Arc<dyn Timer>>,
-    name: String,
-}
-
-impl Site {
-    /// A site with that clock. Without a timer nothing can wait for a time there.
-    pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
-        let name = String::new();
-        Self { clock, timer, name }
-    }
-
-    /// The same site, of the server that has this name among services; empty if it has none.
-    pub fn named(self, name: impl Into<String>) -> Self {
-        let name = name.into();
-        Self { name, ..self }
-    }
-}
-
-impl fmt::Debug for Site {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site")
-            .field("clock", &self.clock)
-            .field("has_timer", &self.timer.is_some())
-            .field("name", &self.name)
-            .finish()
-    }
-}
-
-/// Where a call takes place: what all calls of one connection share.
-///
-/// Every connection has one for as long as it lives, so it holds no more than it must.
-pub struct Scope {
-    /// `None` where time is the system's and nothing can wait for it, so that a call from outside costs no site.
-    site: Option<Arc<Site>>,
-    /// The other end, as most are; [`NOBODY`] if it is not of that kind.
-    v4: SocketAddrV4,
-    /// The other end, of another kind.
-    other: Option<Box<SocketAddr>>,
-    gone: AtomicBool,
-}
-
-static SYSTEM: Clock = Clock::system();
-
-/// The address that no peer has.
-const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-
-impl Scope {
-    /// The scope of a connection to `peer`, on a loop of its own that tells and measures time.
-    pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>, peer: Option<SocketAddr>) -> Self {
-        let has_site = timer.is_some() || clock.is_manual();
-        Self::with(has_site.then(|| Arc::new(Site::new(clock, timer))), peer)
-    }
-
-    /// The scope of a connection to `peer`, one of many at `site`.
-    pub fn at(site: &Arc<Site>, peer: Option<SocketAddr>) -> Self {
-        Self::with(Some(Arc::clone(site)), peer)
-    }
-
-    fn with(site: Option<Arc<Site>>, peer: Option<SocketAddr>) -> Self {
-        let (v4, other) = match peer {
-            Some(SocketAddr::V4(v4)) => (v4, None),
-            other => (NOBODY, other.map(Box::new)),
-        };
-        Self {
-            site,
-            v4,
-            other,
-            gone: AtomicBool::new(false),
-        }
-    }
-
-    /// Says that the connection has ended: nobody waits for what its calls still do.
-    pub fn end(&self) {
-        self.gone.store(true, Ordering::Release);
-    }
-
-    /// Whether the connection has ended.
-    pub fn has_ended(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-
-    /// The other end of the connection, if there is one.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match &self.other {
-            Some(other) => Some(**other),
-            None => (self.v4 != NOBODY).then_some(SocketAddr::V4(self.v4)),
-        }
-    }
-
-    /// The clock.
-    pub fn clock(&self) -> &Clock {
-        self.site.as_ref().map_or(&SYSTEM, |site| &site.clock)
-    }
-
-    /// The name that the server here has among services; empty if it has none, or there is no server.
-    pub fn name(&self) -> &str {
-        self.site.as_ref().map_or("", |site| &site.name)
-    }
-
-    fn timer(&self) -> Option<&Arc<dyn Timer>> {
-        self.site.as_ref()?.timer.as_ref()
-    }
-}
-
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope")
-            .field("peer", &self.peer())
-            .field("gone", &self.gone)
-            .finish_non_exhaustive()
-    }
-}
+use crate::{Clock, Deadline, Metadata, Parties, PeerIdentity, Scope};
 
 /// Marks that travel with a whole chain of calls, as a bit mask: unknown bits are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -425,6 +308,11 @@ impl Context {
         self.scope().peer()
     }
 
+    /// Who the other end has proved to be, on a connection with TLS on which it was asked for certificates and gave some.
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.scope().peer_identity()
+    }
+
     /// How the caller calls itself; empty if it does not, or not in text.
     pub fn caller(&self) -> &str {
         match self.parties() {
@@ -579,6 +467,7 @@ impl fmt::Debug for Context {
 mod tests {
     use super::*;
     use crate::Cause;
+    use crate::Site;
 
     #[test]
     fn names_that_are_not_text_or_not_there_are_empty() {

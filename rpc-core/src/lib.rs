@@ -25,6 +25,8 @@
 //! * [`chain`] – what belongs to a whole chain of calls: test traffic, environment, priority
 //! * [`forwarding`] – what of its caller's metadata a call takes along
 //! * [`context`] – what a call carries: deadline, metadata, peer; [`Context::child`] narrows it
+//! * [`identity`] – [`PeerIdentity`]: who the other end has proved to be
+//! * [`scope`] – where a call takes place: its connection, and the loop of that
 //! * [`deadline`] – the earliest of the times that bound a call, and whose it was
 //! * [`status`] – [`Status`], [`Code`], [`Origin`]
 //! * [`stream`] – many messages in one call: [`stream::Inbound`], [`stream::Outbound`], and the [`stream::Pipe`] below
@@ -47,6 +49,7 @@ pub mod discover;
 pub mod endpoint;
 pub mod filter;
 pub mod forwarding;
+pub mod identity;
 pub mod message;
 pub mod metadata;
 pub mod method;
@@ -54,6 +57,7 @@ pub mod mount;
 pub mod observe;
 pub mod park;
 pub mod parties;
+pub mod scope;
 pub mod service;
 pub mod spawn;
 pub mod status;
@@ -64,18 +68,20 @@ pub mod time;
 pub use bytes::Bytes;
 
 pub use call::Call;
-pub use context::{Context, Marks, Scope, Shell, Site};
+pub use context::{Context, Marks, Shell};
 pub use deadline::{Cause, Deadline};
 pub use discover::Resolve;
 pub use endpoint::{Endpoint, EndpointId};
 pub use filter::{DynFilter, Filter};
 pub use forwarding::Forwarding;
+pub use identity::PeerIdentity;
 pub use message::{Compression, Format, Message, Raw, Request, Response};
 pub use metadata::Metadata;
 pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor, Shape};
 pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
 pub use parties::Parties;
+pub use scope::{Scope, Site};
 pub use service::{BoxService, Service};
 pub use spawn::{Claim, Executor, Job, Permit, Permits, Spawn, Work};
 pub use status::{Code, Origin, Status};

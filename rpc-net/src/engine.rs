@@ -11,7 +11,7 @@ use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Input};
 
 use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
-use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Origin};
+use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
@@ -72,17 +72,45 @@ impl<D: Driver, W: Wire> Engine<D, W> {
 
     /// Takes over a connection. `None` when the driver turns it away.
     pub fn adopt(&mut self, wire: W, peer: SocketAddr, origin: Origin) -> Option<Key> {
-        let machine = self.driver.open(origin, peer, &mut self.io)?;
+        let machine = self.open(peer, origin)?;
+        Some(self.adopt_open(machine, wire, peer, origin))
+    }
+
+    /// Asks the driver for the machine of a connection that cannot be used yet. It is either
+    /// [adopted](Engine::adopt_open) with it or [dismissed](Engine::dismiss). `None` when the driver turns it away.
+    pub fn open(&mut self, peer: SocketAddr, origin: Origin) -> Option<D::Machine> {
+        self.driver.open(origin, peer, &mut self.io)
+    }
+
+    /// Says that a connection that was opened has come to its end before it could be used.
+    pub fn dismiss(&mut self, machine: D::Machine, peer: SocketAddr, error: &io::Error) {
+        let reason = CloseReason::of(error);
+        self.driver.dismissed(peer, machine, reason, &mut self.io);
+    }
+
+    /// Takes over a connection that has its machine.
+    pub fn adopt_open(
+        &mut self,
+        machine: D::Machine,
+        wire: W,
+        peer: SocketAddr,
+        origin: Origin,
+    ) -> Key {
         let key = self.io.links.insert(machine);
+        let identity = wire.identity();
         self.wires.set(key, wire);
         self.load.fetch_add(1, Ordering::Relaxed);
-        self.io.newcomer = Some((key, peer));
+        self.io.newcomer = Some(Newcomer {
+            key,
+            peer,
+            identity,
+        });
         self.driver.opened(key, origin, &mut self.io);
         self.io.newcomer = None;
         self.arm(key);
         // Bytes may have arrived before anybody watched.
         self.readable(key, false);
-        Some(key)
+        key
     }
 
     /// Says that a connection could not be made.
@@ -215,7 +243,8 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             .fill(wire, &mut link.tail, missing, expected, now)
         {
             Ok(filled) => {
-                let goes_on = filled.read > 0 && (!filled.is_drained || link.is_hung_up);
+                let has_more = !filled.is_drained || link.is_hung_up || wire.holds_input();
+                let goes_on = filled.read > 0 && has_more;
                 if filled.read == 0 {
                     link.machine.handle_eof();
                 }
@@ -224,8 +253,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
                     self.readable(key, false);
                 }
             }
-            Err(error) if is_transient(&error) => {}
-            Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
+            Err(error) if is_transient(&error) => {
+                if wire.holds_input() {
+                    self.readable(key, false);
+                }
+            }
+            Err(error) => self.remove(key, CloseReason::of(&error)),
         }
     }
 
@@ -440,7 +473,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
                 self.deliver_news(key);
                 self.after_flush(key);
             }
-            Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
+            Err(error) => self.remove(key, CloseReason::of(&error)),
         }
     }
 
@@ -490,6 +523,8 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
         if let Some(wire) = self.wires.get_mut(key) {
             wire.finish();
+            // The last words of the wire itself may have to wait for the socket.
+            link.is_blocked |= wire.holds_output();
         }
         link.linger(now + LINGER);
         self.readable(key, false);
@@ -607,7 +642,7 @@ fn refill<M: Connection, W: Wire>(
 }
 
 fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {
-    while !link.output.is_empty() && !link.is_blocked {
+    while (!link.output.is_empty() || wire.holds_output()) && !link.is_blocked {
         let offered = link
             .output
             .with_slices(|pieces| pieces.iter().map(|piece| piece.len()).sum::<usize>());

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use rpc_codec::connection::{Connection, Shelf};
 use rpc_codec::{ProtocolError, WriteBuffer, WriteQueue};
-use rpc_core::Timer;
 use rpc_core::time::Alarm;
+use rpc_core::{PeerIdentity, Timer};
 
 use crate::slab::{Key, Links};
 use crate::timer::{TimerKey, TimerWheel};
@@ -62,6 +62,17 @@ pub trait Driver: Send + Sized + 'static {
         io: &mut IoOf<Self>,
     );
 
+    /// A connection for which [`Driver::open`] returned a machine came to its end before it could be used: its TLS failed.
+    fn dismissed(
+        &mut self,
+        peer: SocketAddr,
+        machine: Self::Machine,
+        reason: CloseReason,
+        io: &mut IoOf<Self>,
+    ) {
+        let _ = (peer, machine, reason, io);
+    }
+
     /// A connection that [`Io::connect`] asked for could not be made.
     fn connect_failed(&mut self, ticket: u64, error: io::Error, io: &mut IoOf<Self>);
 
@@ -110,8 +121,25 @@ pub enum CloseReason {
     Protocol(ProtocolError),
     /// The operating system reported an error.
     Failed(io::ErrorKind),
+    /// TLS could not begin or go on.
+    #[cfg(feature = "tls")]
+    Tls(crate::tls::TlsFault),
     /// The loop ended.
     Stopped,
+}
+
+impl CloseReason {
+    /// That of an error of a wire.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(failure) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<crate::tls::TlsFailure>())
+        {
+            return Self::Tls(failure.fault);
+        }
+        Self::Failed(error.kind())
+    }
 }
 
 impl std::fmt::Display for CloseReason {
@@ -121,6 +149,8 @@ impl std::fmt::Display for CloseReason {
             Self::Finished => f.write_str("ended by us"),
             Self::Protocol(error) => write!(f, "{error}"),
             Self::Failed(kind) => write!(f, "{kind}"),
+            #[cfg(feature = "tls")]
+            Self::Tls(fault) => write!(f, "{fault}"),
             Self::Stopped => f.write_str("the loop ended"),
         }
     }
@@ -162,8 +192,15 @@ pub struct Io<M, T> {
     pub(crate) shelf: Shelf,
     spares: Vec<WriteBuffer>,
     now: Instant,
-    /// The connection that the driver is being told of, and whose it is.
-    pub(crate) newcomer: Option<(Key, SocketAddr)>,
+    /// The connection that the driver is being told of.
+    pub(crate) newcomer: Option<Newcomer>,
+}
+
+/// A connection that the driver is being told of, and whose it is.
+pub(crate) struct Newcomer {
+    pub(crate) key: Key,
+    pub(crate) peer: SocketAddr,
+    pub(crate) identity: Option<PeerIdentity>,
 }
 
 /// What a timer of the loop is for.
@@ -250,8 +287,18 @@ impl<M: Connection, T> Io<M, T> {
     /// The other end of a connection, while [`Driver::opened`] is told of it. Who needs it for longer keeps it: the loop
     /// does not, and twice would be too much.
     pub fn peer(&self, key: Key) -> Option<SocketAddr> {
-        let (newcomer, peer) = self.newcomer?;
-        (newcomer == key).then_some(peer)
+        self.newcomer(key).map(|newcomer| newcomer.peer)
+    }
+
+    /// Who the other end has proved to be, while [`Driver::opened`] is told of the connection.
+    pub fn identity(&self, key: Key) -> Option<PeerIdentity> {
+        self.newcomer(key)?.identity.clone()
+    }
+
+    fn newcomer(&self, key: Key) -> Option<&Newcomer> {
+        self.newcomer
+            .as_ref()
+            .filter(|newcomer| newcomer.key == key)
     }
 
     /// All connections.

@@ -21,6 +21,7 @@
 //! * [`wire`] – [`Wire`]: what carries the bytes of one connection
 //! * [`timer`] – a timer wheel with cheap cancelling
 //! * [`listen`], [`socket`] – accepting, and the options of sockets
+//! * `tls` – TLS between the wire and its socket, by the feature of that name
 //! * [`signal`] – SIGTERM and SIGINT, as values
 
 mod buffer;
@@ -37,6 +38,8 @@ pub mod signal;
 pub mod slab;
 pub mod socket;
 pub mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;
 
 pub use engine::Engine;

@@ -20,6 +20,10 @@ use crate::mailbox::{Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
 use crate::socket;
+#[cfg(feature = "tls")]
+use crate::tls::handshakes::Handshakes;
+#[cfg(feature = "tls")]
+use crate::tls::{ClientTls, Secured, ServerTls};
 use crate::wire::Wire;
 
 /// Events taken from the operating system at a time.
@@ -28,6 +32,8 @@ const EVENTS: usize = 1024;
 /// Tokens without this bit are keys of connections.
 const OTHERS: u64 = 1 << 63;
 const WAKER: u64 = OTHERS | 1;
+#[cfg(feature = "tls")]
+const HANDSHAKES: u64 = OTHERS | 1 << 60;
 const LISTENERS: u64 = OTHERS | 1 << 61;
 const CONNECTING: u64 = OTHERS | 1 << 62;
 const INDEX_MASK: u64 = u32::MAX as u64;
@@ -41,6 +47,8 @@ pub struct Seat<M> {
     dealt: Mailbox<Accepted>,
     place: Place,
     busy_poll: BusyPoll,
+    #[cfg(feature = "tls")]
+    tls: (Option<ServerTls>, Option<ClientTls>),
 }
 
 impl<M: Send + 'static> Seat<M> {
@@ -65,6 +73,8 @@ impl<M: Send + 'static> Seat<M> {
             dealt,
             place,
             busy_poll: BusyPoll::default(),
+            #[cfg(feature = "tls")]
+            tls: (None, None),
         })
     }
 
@@ -72,6 +82,20 @@ impl<M: Send + 'static> Seat<M> {
     /// sleep whenever there is nothing to do.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = BusyPoll::new(duration);
+        self
+    }
+
+    /// Speaks TLS with whoever connects.
+    #[cfg(feature = "tls")]
+    pub fn server_tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls.0 = tls;
+        self
+    }
+
+    /// Speaks TLS with whomever the driver asks to be connected to.
+    #[cfg(feature = "tls")]
+    pub fn client_tls(mut self, tls: Option<ClientTls>) -> Self {
+        self.tls.1 = tls;
         self
     }
 
@@ -130,13 +154,15 @@ impl<M: Send + 'static> Seat<M> {
             arrivals: Vec::new(),
             connecting: Slab::new(),
             busy_poll: self.busy_poll,
+            #[cfg(feature = "tls")]
+            handshakes: Handshakes::new(self.tls.0, self.tls.1),
         })
     }
 }
 
 /// One thread, one poller, and the connections of one driver.
 pub struct Reactor<D: Driver> {
-    engine: Engine<D, TcpWire>,
+    engine: Engine<D, Carrier>,
     poll: Poll,
     events: Events,
     clock: Clock,
@@ -146,6 +172,8 @@ pub struct Reactor<D: Driver> {
     arrivals: Vec<Accepted>,
     connecting: Slab<Connecting>,
     busy_poll: BusyPoll,
+    #[cfg(feature = "tls")]
+    handshakes: Handshakes<TcpWire, Party<D::Machine>>,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -174,6 +202,8 @@ impl<D: Driver> Reactor<D> {
         self.note_readiness(now);
         self.accept(now);
         self.adopt_dealt();
+        #[cfg(feature = "tls")]
+        self.look_after_handshakes(now);
         self.engine.turn(now);
         self.act();
         Ok(())
@@ -200,6 +230,8 @@ impl<D: Driver> Reactor<D> {
     fn patience(&self) -> Option<Duration> {
         let has_work =
             self.engine.has_work() || self.doors.iter().any(|door| door.next == Next::Again);
+        #[cfg(feature = "tls")]
+        let has_work = has_work || self.handshakes.has_unread();
         if has_work || self.busy_poll.is_awake() {
             return Some(Duration::ZERO);
         }
@@ -207,7 +239,10 @@ impl<D: Driver> Reactor<D> {
             Next::RestUntil(until) => Some(until),
             _ => None,
         });
-        let at = rests.chain(self.engine.next_turn_at()).min()?;
+        let at = rests.chain(self.engine.next_turn_at()).min();
+        #[cfg(feature = "tls")]
+        let at = at.into_iter().chain(self.handshakes.next_at()).min();
+        let at = at?;
         // Rounded up to the poller's millisecond: a wait that ends early would only be followed by another.
         let wait = at.saturating_duration_since(self.clock.now());
         Some(Duration::from_millis(
@@ -222,12 +257,16 @@ impl<D: Driver> Reactor<D> {
             self.busy_poll.note_activity(now);
         }
         let mut connected = Vec::new();
+        #[cfg(feature = "tls")]
+        let mut shaking = Vec::new();
         for event in &self.events {
             match event.token().0 as u64 {
                 WAKER => {}
                 number if number & CONNECTING == CONNECTING => {
                     connected.push(index_of(number));
                 }
+                #[cfg(feature = "tls")]
+                number if number & HANDSHAKES == HANDSHAKES => shaking.push(index_of(number)),
                 number if number & LISTENERS == LISTENERS => {
                     if let Some(door) = self.doors.get_mut(index_of(number)) {
                         door.next = Next::Again;
@@ -247,6 +286,10 @@ impl<D: Driver> Reactor<D> {
         }
         for index in connected {
             self.finish_connecting(index);
+        }
+        #[cfg(feature = "tls")]
+        for place in shaking {
+            self.go_on_with_handshake(place);
         }
     }
 
@@ -291,6 +334,11 @@ impl<D: Driver> Reactor<D> {
             place,
         } in arrivals.drain(..)
         {
+            #[cfg(feature = "tls")]
+            if let Some(tls) = self.handshakes.server.clone() {
+                self.begin_with_client(&tls, stream, peer, place);
+                continue;
+            }
             // The engine counts it from here on.
             drop(place);
             self.adopt(stream, peer, Origin::Accepted);
@@ -299,24 +347,23 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn adopt(&mut self, stream: TcpStream, peer: SocketAddr, origin: Origin) {
-        let Some(key) = self.engine.adopt(TcpWire { stream }, peer, origin) else {
-            return;
-        };
+        let carrier = Carrier::from(TcpWire { stream });
+        if let Some(key) = self.engine.adopt(carrier, peer, origin) {
+            self.watch(key, peer, origin == Origin::Accepted);
+        }
+    }
+
+    /// Watches the socket of a connection, which `is_new` if nobody has watched it yet.
+    fn watch(&mut self, key: Key, peer: SocketAddr, is_new: bool) {
         let Some(wire) = self.engine.wire_mut(key) else {
             return;
         };
+        let (registry, stream) = (self.poll.registry(), stream_of(wire));
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let watched = match origin {
-            Origin::Accepted => {
-                self.poll
-                    .registry()
-                    .register(&mut wire.stream, key_token(key), interest)
-            }
-            Origin::Connected(_) => {
-                self.poll
-                    .registry()
-                    .reregister(&mut wire.stream, key_token(key), interest)
-            }
+        let watched = if is_new {
+            registry.register(stream, key_token(key), interest)
+        } else {
+            registry.reregister(stream, key_token(key), interest)
         };
         if let Err(error) = watched {
             tracing::warn!(%error, %peer, "a connection cannot be watched");
@@ -332,9 +379,13 @@ impl<D: Driver> Reactor<D> {
                         self.engine.connect_failed(ticket, error);
                     }
                 }
-                Action::Abandon { ticket } => self
-                    .connecting
-                    .retain(|_, attempt| attempt.ticket != ticket),
+                Action::Abandon { ticket } => {
+                    self.connecting
+                        .retain(|_, attempt| attempt.ticket != ticket);
+                    #[cfg(feature = "tls")]
+                    self.handshakes
+                        .abandon(|party| matches!(party, Party::Server(of) if *of == ticket));
+                }
                 Action::StopListening => self.stop_listening(),
             }
         }
@@ -381,6 +432,10 @@ impl<D: Driver> Reactor<D> {
                     ticket,
                     address,
                 } = self.connecting.remove(index);
+                #[cfg(feature = "tls")]
+                if let Some(tls) = self.handshakes.client.clone() {
+                    return self.begin_with_server(&tls, stream, address, ticket);
+                }
                 self.adopt(stream, address, Origin::Connected(ticket));
             }
             Err(error) => {
@@ -430,7 +485,7 @@ struct Accepted {
 
 /// Counts a connection for a loop until the loop counts it itself.
 #[derive(Debug)]
-struct Dealt(Arc<AtomicUsize>);
+pub(crate) struct Dealt(Arc<AtomicUsize>);
 
 impl Dealt {
     fn new(load: &Arc<AtomicUsize>) -> Self {
@@ -458,9 +513,25 @@ struct Connecting {
     address: SocketAddr,
 }
 
+/// What carries a connection of the engine.
+#[cfg(not(feature = "tls"))]
+type Carrier = TcpWire;
+#[cfg(feature = "tls")]
+type Carrier = Secured<TcpWire>;
+
+#[cfg(not(feature = "tls"))]
+fn stream_of(carrier: &mut Carrier) -> &mut TcpStream {
+    &mut carrier.stream
+}
+
+#[cfg(feature = "tls")]
+fn stream_of(carrier: &mut Carrier) -> &mut TcpStream {
+    &mut carrier.socket.stream
+}
+
 /// A TCP connection.
 #[derive(Debug)]
-struct TcpWire {
+pub(crate) struct TcpWire {
     stream: TcpStream,
 }
 
@@ -506,5 +577,14 @@ fn token(number: u64) -> Token {
 fn key_token(key: Key) -> Token {
     token(key.to_u64())
 }
+
+#[cfg(feature = "tls")]
+mod shaking;
+#[cfg(feature = "tls")]
+use shaking::Party;
+
+// One of these is kept for each connection, idle or not, with TLS or without. mio adds to it what it checks while debugging.
+#[cfg(all(feature = "tls", not(debug_assertions)))]
+const _: () = assert!(size_of::<Option<Carrier>>() <= 16);
 
 const _: () = assert!(usize::BITS >= 64, "tokens carry 64 bits");

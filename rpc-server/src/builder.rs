@@ -46,6 +46,8 @@ pub struct ServerBuilder<F = Open, Stage = Filters> {
     addresses: Vec<Result<SocketAddr, ServeError>>,
     sharing: Sharing,
     clock: Clock,
+    #[cfg(feature = "tls")]
+    tls: Option<rpc_net::tls::ServerTls>,
     stage: PhantomData<Stage>,
 }
 
@@ -70,6 +72,8 @@ impl Server {
             addresses: Vec::new(),
             sharing: Sharing::Alone,
             clock: Clock::system(),
+            #[cfg(feature = "tls")]
+            tls: None,
             stage: PhantomData,
         }
     }
@@ -192,6 +196,16 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         self
     }
 
+    /// Speaks TLS on all addresses of this server, and turns away whoever does not. Default: no TLS.
+    ///
+    /// A connection takes one of the places of the server from its first moment on. Until its handshake is done, for which it
+    /// has [`Limits::handshake_timeout`], it counts neither as idle nor as busy.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: rpc_net::tls::ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Lets other servers of this user, which say the same, listen on the same addresses: a successor may be there
     /// before its predecessor has left. Default: an address that is in use is an error.
     pub fn share_addresses(mut self) -> Self {
@@ -261,6 +275,8 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             addresses: self.addresses,
             sharing: self.sharing,
             clock: self.clock,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             stage: PhantomData,
         }
     }
@@ -289,6 +305,8 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             timeout: self.config.timeout,
             default_pool,
             clock: self.clock,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             connections: AtomicUsize::new(0),
             connections_max,
             calls: Permits::new(self.config.calls_max),

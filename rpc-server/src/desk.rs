@@ -91,7 +91,10 @@ impl Desk {
             let site = Site::new(clock, Some(timer));
             Arc::new(site.named(self.shared.name.clone()))
         });
-        let scope = Scope::at(site, io.peer(link));
+        let mut scope = Scope::at(site, io.peer(link));
+        if let Some(identity) = io.identity(link) {
+            scope = scope.with_identity(identity);
+        }
         self.scopes.set(link, Arc::new(scope));
     }
 

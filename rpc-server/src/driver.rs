@@ -224,6 +224,22 @@ impl Driver for ServerDriver {
         }
     }
 
+    #[cfg(feature = "tls")]
+    fn dismissed(
+        &mut self,
+        peer: SocketAddr,
+        _: ServerConnection,
+        reason: CloseReason,
+        _: &mut IoOf<Self>,
+    ) {
+        self.desk.shared.connection_ended();
+        log_failed_handshake(peer, reason);
+        self.desk.shared.observe(&Event::ConnectionClosed {
+            peer,
+            reason: &reason.to_string(),
+        });
+    }
+
     fn connect_failed(&mut self, _: u64, _: io::Error, _: &mut IoOf<Self>) {}
 
     fn accept_failed(&mut self, error: &io::Error, _: &mut IoOf<Self>) {
@@ -249,6 +265,16 @@ fn log_end(peer: SocketAddr, reason: CloseReason) {
         }
         CloseReason::Protocol(error) => tracing::warn!(%peer, %error, "connection closed"),
         reason => tracing::debug!(%peer, %reason, "connection ended"),
+    }
+}
+
+/// Somebody who only looks whether the port is open is no trouble.
+#[cfg(feature = "tls")]
+fn log_failed_handshake(peer: SocketAddr, reason: CloseReason) {
+    if reason == CloseReason::Tls(rpc_net::tls::TlsFault::EndedInHandshake) {
+        tracing::debug!(%peer, %reason, "no TLS handshake");
+    } else {
+        tracing::warn!(%peer, %reason, "no TLS handshake");
     }
 }
 

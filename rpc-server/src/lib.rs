@@ -27,6 +27,7 @@
 //! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
 //! * [`stop`] – what tells a server to end: [`terminate`]
+//! * `tls` – how a server proves who it is, by the feature of that name
 //! * [`config`] – [`Config`]: settings and their defaults
 //! * [`error`] – [`ServeError`]: what keeps a server from serving
 
@@ -59,5 +60,7 @@ pub use config::Config;
 pub use error::ServeError;
 pub use pool::{Pool, PoolBuilder};
 pub use router::Router;
+#[cfg(feature = "tls")]
+pub use rpc_net::tls;
 pub use server::{Running, Server, Stopper};
 pub use stop::{StopSignal, Terminate, terminate};

@@ -95,6 +95,8 @@ impl Server {
         for (index, seat) in seats.into_iter().enumerate() {
             let driver = ServerDriver::new(Arc::clone(&self.shared), seat.post().clone());
             let (listeners, places) = listeners.take().unwrap_or_default();
+            #[cfg(feature = "tls")]
+            let seat = seat.server_tls(self.shared.tls.clone());
             let reactor = seat
                 .busy_poll(self.config.busy_poll)
                 .seat(driver, self.clock.clone(), listeners, places)

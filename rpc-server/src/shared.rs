@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) timeout: Option<Duration>,
     pub(crate) default_pool: Executor,
     pub(crate) clock: Clock,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<rpc_net::tls::ServerTls>,
     pub(crate) connections: AtomicUsize,
     pub(crate) connections_max: usize,
     /// Calls that wait or run on pools.

@@ -67,6 +67,8 @@ pub struct ClientConnection {
     streams: Option<Box<ClientStreams>>,
     leaving: bool,
     ended: bool,
+    /// Whether a whole frame has ever come.
+    has_heard: bool,
     /// Answers that nobody waited for: late ones, or nonsense.
     unclaimed: u64,
     active_at: Instant,
@@ -94,6 +96,7 @@ impl ClientConnection {
             streams: None,
             leaving: false,
             ended: false,
+            has_heard: false,
             unclaimed: 0,
             active_at: now,
         }
@@ -192,6 +195,11 @@ impl ClientConnection {
     /// How many streams are open, or about to be.
     pub fn streams(&self) -> usize {
         self.streams.as_ref().map_or(0, |streams| streams.len())
+    }
+
+    /// Whether the server has ever said anything that we understood.
+    pub fn has_heard(&self) -> bool {
+        self.has_heard
     }
 
     /// Whether the server said that it is about to stop.
@@ -295,6 +303,7 @@ impl Connection for ClientConnection {
         self.active_at = now;
         while let Some(header) = self.framing.peek(input, &self.limits, now)? {
             let frame = self.framing.take(header, input);
+            self.has_heard = true;
             match header.kind {
                 FrameKind::Unary => {
                     let answer = self.unary(header, frame, shelf);

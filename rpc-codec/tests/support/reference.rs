@@ -63,6 +63,8 @@ pub(crate) fn read(mut bytes: &[u8], limits: &Limits) -> Read {
         });
         bytes = &bytes[total..];
     }
+    // What is too short for a header may still be no beginning of one.
+    read.broken |= bytes.len() >= 2 && bytes[..2] != [0x09, 0x30];
     read
 }
 

@@ -20,8 +20,8 @@ pub use retry::Retry;
 pub(crate) mod tests {
     use std::sync::Arc;
 
-    use rpc_core::context::Scope;
     use rpc_core::method::{Idempotency, Shape};
+    use rpc_core::scope::Scope;
     use rpc_core::time::Alarm;
     use rpc_core::{Bytes, Clock, Context, ManualClock, MethodDescriptor, Request, Timer};
 

@@ -17,7 +17,8 @@ pub(crate) fn run() -> Outcome {
     let package = workspace
         .package(PACKAGE)
         .ok_or(format!("there is no package {PACKAGE}"))?;
-    Run::cargo(&format!("build --release --package {PACKAGE} --examples")).show()?;
+    let build = format!("build --release --package {PACKAGE} --examples --features tls");
+    Run::cargo(&build).show()?;
     let mut faults = Vec::new();
     let folder = workspace.root.join("examples/expected");
     for name in &package.examples {

@@ -48,7 +48,11 @@ pub(crate) const ALL: &[Verb] = &[
     ),
     verb("doc", "the documentation builds without a warning", doc),
     verb("deny", "licences, advisories, bans and sources", deny::run),
-    verb("test", "cargo test --workspace", test::run),
+    verb(
+        "test",
+        "cargo test --workspace, and what TLS touches with TLS",
+        test::run,
+    ),
     Verb {
         // `test` runs it too; in CI with the peers required, so that once is enough.
         in_ci: false,
@@ -132,7 +136,7 @@ fn check_layers() -> Outcome {
 }
 
 fn doc() -> Outcome {
-    Run::cargo("doc --workspace --no-deps")
+    Run::cargo("doc --workspace --no-deps --features tls")
         .env("RUSTDOCFLAGS", "-D warnings")
         .show()
 }

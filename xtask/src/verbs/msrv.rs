@@ -24,7 +24,7 @@ pub(crate) fn run() -> Outcome {
 
     let older = OLDER_CRATES.join(" --package ");
     build(OLDER, &format!(" --package {older}"))?;
-    build(WORKSPACE, " --workspace")
+    build(WORKSPACE, " --workspace --features tls")
 }
 
 fn fault(package: &Package) -> Option<String> {

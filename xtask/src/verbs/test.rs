@@ -20,13 +20,20 @@ static COUNTS: Mutex<Counts> = Mutex::new(Counts {
     ignored: 0,
 });
 
+/// The crates that TLS changes, and those that try it.
+const WITH_TLS: &str = "--package rpc-net --package rpc-server --package rpc-client --package tern-rpc \
+                        --package tern-examples --package tern-interop --features tls";
+
 pub(crate) fn run() -> Outcome {
     // All of them, also after one has failed.
-    counted(Run::cargo("test --workspace --no-fail-fast"))
+    let without = counted(Run::cargo("test --workspace --no-fail-fast"));
+    let with = counted(Run::cargo(&format!("test --no-fail-fast {WITH_TLS}")));
+    without.and(with)
 }
 
 pub(crate) fn interop() -> Outcome {
-    counted(Run::cargo("test --package tern-interop").env("TERN_REQUIRE_PEERS", "1"))
+    let test = Run::cargo("test --package tern-interop --features tls");
+    counted(test.env("TERN_REQUIRE_PEERS", "1"))
 }
 
 /// Runs tests and adds up what the runner says.
