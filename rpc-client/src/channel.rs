@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::Codecs;
+use rpc_codec::{Codecs, Formats};
 use rpc_core::filter::Open;
+use rpc_core::serialize::FormatTable;
 use rpc_core::{
     Cause, Code, Compression, Deadline, Filter, Request, Response, Scope, Service, Status,
 };
@@ -57,6 +58,10 @@ impl<F: Filter> Service for Channel<F> {
         context.set_names(&shared.caller, &shared.callee);
         shared.filters.call(request, &shared.transport).await
     }
+
+    fn formats(&self) -> &dyn FormatTable {
+        &self.shared.transport.formats
+    }
 }
 
 impl<F> Clone for Channel<F> {
@@ -79,6 +84,7 @@ impl<F> fmt::Debug for Channel<F> {
 pub(crate) struct Transport {
     pub(crate) post: Post<Mail>,
     pub(crate) codecs: Codecs,
+    pub(crate) formats: Formats,
     pub(crate) unpacked_max: usize,
 }
 

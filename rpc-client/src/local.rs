@@ -125,6 +125,8 @@ mod tests {
         alias: None,
         service: "test.Echo",
         idempotency: Idempotency::Unknown,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     };
 
     fn channel_to(address: SocketAddr) -> (Channel, LocalLoop) {

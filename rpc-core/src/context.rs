@@ -10,19 +10,31 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::metadata::Key;
+use crate::serialize::{FormatTable, ProtobufOnly};
 use crate::time::Sleep;
 use crate::{Clock, Deadline, Metadata, Timer};
 
-/// What all connections of one loop share: how time is told and measured there.
+/// What all connections of one loop share: how time is told and measured there, and which formats are known.
 pub struct Site {
     clock: Clock,
     timer: Option<Arc<dyn Timer>>,
+    formats: Option<Arc<dyn FormatTable>>,
 }
 
 impl Site {
     /// A site with that clock. Without a timer nothing can wait for a time there.
     pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
-        Self { clock, timer }
+        Self {
+            clock,
+            timer,
+            formats: None,
+        }
+    }
+
+    /// The same site, where messages may be in these formats beside protobuf. Default: in no other.
+    pub fn with_formats(mut self, formats: Arc<dyn FormatTable>) -> Self {
+        self.formats = Some(formats);
+        self
     }
 }
 
@@ -31,6 +43,7 @@ impl fmt::Debug for Site {
         f.debug_struct("Site")
             .field("clock", &self.clock)
             .field("has_timer", &self.timer.is_some())
+            .field("formats", &self.formats)
             .finish()
     }
 }
@@ -78,6 +91,14 @@ impl Scope {
         }
     }
 
+    /// Another scope like this one, in which messages may be in these formats.
+    pub fn with_formats(&self, formats: Arc<dyn FormatTable>) -> Self {
+        let site = Site::new(self.clock().clone(), self.timer().cloned()).with_formats(formats);
+        let scope = Self::with(Some(Arc::new(site)), self.peer());
+        scope.gone.store(self.has_ended(), Ordering::Release);
+        scope
+    }
+
     /// Says that the connection has ended: nobody waits for what its calls still do.
     pub fn end(&self) {
         self.gone.store(true, Ordering::Release);
@@ -99,6 +120,12 @@ impl Scope {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         self.site.as_ref().map_or(&SYSTEM, |site| &site.clock)
+    }
+
+    /// The formats beside protobuf in which messages may be.
+    pub fn formats(&self) -> &dyn FormatTable {
+        let formats = self.site.as_ref().and_then(|site| site.formats.as_deref());
+        formats.unwrap_or(&ProtobufOnly)
     }
 
     fn timer(&self) -> Option<&Arc<dyn Timer>> {

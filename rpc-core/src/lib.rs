@@ -21,6 +21,7 @@
 //! * [`service`] – [`Service`] and its pointer form [`BoxService`]
 //! * [`filter`] – [`Filter`], how filters are put together, and [`DynFilter`]
 //! * [`message`] – [`Request`], [`Response`], and [`Message`]: what a body can be
+//! * [`serialize`] – formats beside protobuf: [`Serialization`], and the table of them
 //! * [`metadata`] – ordered keys to bytes, read on first use
 //! * [`context`] – what a call carries: deadline, metadata, peer; [`Context::child`] narrows it
 //! * [`deadline`] – the earliest of the times that bound a call, and whose it was
@@ -47,6 +48,7 @@ pub mod method;
 pub mod mount;
 pub mod observe;
 pub mod park;
+pub mod serialize;
 pub mod service;
 pub mod spawn;
 pub mod status;
@@ -66,6 +68,7 @@ pub use metadata::Metadata;
 pub use method::{Idempotency, MethodDescriptor, ServiceDescriptor};
 pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
+pub use serialize::{MessageType, Serialization};
 pub use service::{BoxService, Service};
 pub use spawn::{Claim, Executor, Job, Permit, Permits, Spawn, Work};
 pub use status::{Code, Origin, Status};

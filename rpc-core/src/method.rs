@@ -1,5 +1,7 @@
 //! Static tables that describe services. Generated code holds them; nothing at run time writes them.
 
+use crate::MessageType;
+
 /// What is known of a service before any call is made.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServiceDescriptor {
@@ -31,6 +33,10 @@ pub struct MethodDescriptor {
     pub service: &'static str,
     /// Whether calling it twice is as good as calling it once, from the option `idempotency_level`.
     pub idempotency: Idempotency,
+    /// The type of its requests, for formats that have to know it; [`MessageType::UNKNOWN`] does for protobuf.
+    pub request: MessageType,
+    /// The type of its replies, likewise.
+    pub reply: MessageType,
 }
 
 /// Whether calling a method twice is as good as calling it once.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::serialize::{FormatTable, ProtobufOnly};
 use crate::{Request, Response, Status};
 
 /// Turns a request into a response or a status. The router, the client's channel, the loop-back of a test and a mock
@@ -14,6 +15,12 @@ use crate::{Request, Response, Status};
 pub trait Service: Send + Sync {
     /// Serves one request.
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send;
+
+    /// The formats beside protobuf in which messages may be sent through this service. Default: none; a service that
+    /// stands before another passes on what that one has.
+    fn formats(&self) -> &dyn FormatTable {
+        &ProtobufOnly
+    }
 
     /// The same service behind a pointer, for tables that hold different ones.
     fn boxed(self) -> BoxService
@@ -28,6 +35,10 @@ impl<S: Service> Service for Arc<S> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
         S::call(self, request)
     }
+
+    fn formats(&self) -> &dyn FormatTable {
+        S::formats(self)
+    }
 }
 
 /// A service behind a pointer. Each call costs one allocation.
@@ -37,6 +48,10 @@ pub struct BoxService(Arc<dyn Erased>);
 impl Service for BoxService {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Status>> + Send {
         self.0.call(request)
+    }
+
+    fn formats(&self) -> &dyn FormatTable {
+        self.0.formats()
     }
 
     fn boxed(self) -> BoxService {
@@ -55,10 +70,15 @@ pub(crate) type BoxFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, Sta
 
 pub(crate) trait Erased: Send + Sync {
     fn call(&self, request: Request) -> BoxFuture<'_>;
+    fn formats(&self) -> &dyn FormatTable;
 }
 
 impl<S: Service> Erased for S {
     fn call(&self, request: Request) -> BoxFuture<'_> {
         Box::pin(Service::call(self, request))
+    }
+
+    fn formats(&self) -> &dyn FormatTable {
+        Service::formats(self)
     }
 }

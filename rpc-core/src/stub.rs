@@ -2,13 +2,14 @@
 
 pub use prost;
 
-use crate::message::{self, Message};
-use crate::{Code, Context, Format, Request, Response, Status};
+use crate::message::Message;
+use crate::{Code, Context, Format, MethodDescriptor, Request, Response, Status, serialize};
 
 /// An incoming call between the bytes and the handler.
 #[derive(Debug)]
 pub struct Incoming {
     context: Context,
+    method: &'static MethodDescriptor,
     format: Format,
 }
 
@@ -17,12 +18,18 @@ impl Incoming {
     ///
     /// # Errors
     ///
-    /// When the body is not a message of that type.
+    /// When the body is not a message of that type, or nobody knows the format it is written in.
     pub fn open<M: Message>(request: Request) -> Result<(Self, M), Status> {
-        let format = request.format();
+        let (format, method) = (request.format(), request.method());
         let (context, body) = request.into_parts();
-        let message = M::decode(format, body)?;
-        Ok((Self { context, format }, message))
+        let table = || context.scope().formats();
+        let message = serialize::decode(format, table, &method.request, body)?;
+        let call = Self {
+            context,
+            method,
+            format,
+        };
+        Ok((call, message))
     }
 
     /// What the call carries beside its message.
@@ -36,7 +43,8 @@ impl Incoming {
     ///
     /// The handler's, or that the reply cannot be written.
     pub fn close<M: Message>(self, result: Result<M, Status>) -> Result<Response, Status> {
-        let body = message::encode(&result?, self.format)?;
+        let table = || self.context.scope().formats();
+        let body = serialize::encode(&result?, self.format, table, &self.method.reply)?;
         let mut response = Response::new(body);
         response.set_format(self.format);
         Ok(match self.context.into_trailer() {

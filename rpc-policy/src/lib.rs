@@ -15,6 +15,8 @@
 //! #     alias: None,
 //! #     service: "demo.greeter.Greeter",
 //! #     idempotency: rpc_core::Idempotency::Unknown,
+//! #     request: rpc_core::MessageType::UNKNOWN,
+//! #     reply: rpc_core::MessageType::UNKNOWN,
 //! # };
 //! struct Mirror;
 //!

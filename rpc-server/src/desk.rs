@@ -87,7 +87,8 @@ impl Desk {
     pub(crate) fn open(&mut self, link: Key, io: &IoOf<ServerDriver>) {
         let site = self.site.get_or_insert_with(|| {
             let (clock, timer) = (self.shared.clock.clone(), Arc::clone(io.timer()));
-            Arc::new(Site::new(clock, Some(timer)))
+            let formats = Arc::clone(&self.shared.formats);
+            Arc::new(Site::new(clock, Some(timer)).with_formats(formats))
         });
         let scope = Scope::at(site, io.peer(link));
         self.scopes.set(link, Arc::new(scope));

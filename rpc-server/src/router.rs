@@ -256,6 +256,8 @@ mod tests {
             alias: None,
             service: "test.Echo",
             idempotency: Idempotency::Unknown,
+            request: rpc_core::MessageType::UNKNOWN,
+            reply: rpc_core::MessageType::UNKNOWN,
         }
     }
 

@@ -23,6 +23,8 @@
 //! #         alias: None,
 //! #         service: "demo.Sleeper",
 //! #         idempotency: Idempotency::Unknown,
+//! #         request: rpc_core::MessageType::UNKNOWN,
+//! #         reply: rpc_core::MessageType::UNKNOWN,
 //! #     }],
 //! # };
 //! /// Sleeps for 200 ms, then answers.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::{Codecs, Limits, ret};
+use rpc_codec::{Codecs, Formats, Limits, ret};
 use rpc_core::message::Exchange;
+use rpc_core::serialize::FormatTable;
 use rpc_core::time::Sleep;
 use rpc_core::{
-    Bytes, Cause, Clock, Code, Compression, Context, Deadline, Request, Response, Scope, Service,
-    Status,
+    Bytes, Cause, Clock, Code, Compression, Context, Deadline, Format, Request, Response, Scope,
+    Service, Site, Status,
 };
 use rpc_server::Router;
 
@@ -33,6 +34,8 @@ use crate::clock::Ringer;
 /// # static SAY: MethodDescriptor = MethodDescriptor {
 /// #     index: 0, name: "Say", path: "/demo.Nobody/Say", alias: None, service: "demo.Nobody",
 /// #     idempotency: Idempotency::Unknown,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 ///
 /// let channel = Loopback::new(Router::new());
@@ -43,6 +46,7 @@ use crate::clock::Ringer;
 pub struct Loopback {
     router: Arc<Router>,
     scope: Arc<Scope>,
+    formats: Formats,
     limits: Arc<Limits>,
     timeout: Option<Duration>,
 }
@@ -57,13 +61,11 @@ impl Loopback {
         if let Err(error) = router.check() {
             panic!("{error}");
         }
+        let formats = Formats::default();
         Self {
             router: Arc::new(router),
-            scope: Arc::new(Scope::new(
-                Clock::system(),
-                Some(Arc::new(Ringer::default())),
-                None,
-            )),
+            scope: scope(&formats),
+            formats,
             limits: Arc::new(Limits::default()),
             timeout: Some(Duration::from_secs(1)),
         }
@@ -81,12 +83,40 @@ impl Loopback {
         self
     }
 
+    /// In which formats messages may be, at both ends. Default: protobuf, raw bytes, and JSON if it was built in.
+    pub fn formats(mut self, formats: Formats) -> Self {
+        self.scope = scope(&formats);
+        self.formats = formats;
+        self
+    }
+
     /// What a failure would be after a wire: only its numbers and its text get through.
     fn carried(&self, status: &Status) -> Status {
         let returned = ret::to_wire(status);
         let text = status.message().as_bytes();
         let sent = ret::from_wire(returned.ret, returned.func_ret, text, &self.limits);
         sent.expect("a failure has a number other than 0")
+    }
+
+    /// The request as the other end sees it: what is left of the time is its caller's, and nothing is packed.
+    fn arrived(&self, mut request: Request) -> Request {
+        let format = request.format();
+        let sent = request.context();
+        let mut context = Context::new(sent.scope());
+        // A call on behalf of another keeps the scope of that one, whose formats need not be those of this channel.
+        if format != Format::Protobuf && !Arc::ptr_eq(sent.scope(), &self.scope) {
+            let formats = Arc::new(self.formats.clone());
+            context = Context::new(&Arc::new(sent.scope().with_formats(formats)));
+        }
+        context.set_metadata(sent.metadata().clone());
+        context.set_marks(sent.marks());
+        if let Some(deadline) = sent.deadline() {
+            context.narrow(deadline.inherited());
+        }
+        *request.context_mut() = context;
+        request.set_timeout(None);
+        request.set_compression(Compression::None);
+        request
     }
 
     fn unpacked(&self, mut response: Response) -> Result<Response, Status> {
@@ -103,6 +133,10 @@ impl Loopback {
 }
 
 impl Service for Loopback {
+    fn formats(&self) -> &dyn FormatTable {
+        &self.formats
+    }
+
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let timeout = request.timeout().or(self.timeout);
         let context = request.context_mut();
@@ -118,7 +152,7 @@ impl Service for Loopback {
         let exchange = request.exchange();
         let context = request.context();
         let time_out = deadline.map(|deadline| (deadline, context.sleep(deadline.remaining(now))));
-        let served = self.router.call(arrived(request));
+        let served = self.router.call(self.arrived(request));
         let result = match time_out {
             None => served.await,
             Some((deadline, time_out)) => match before(time_out, served).await {
@@ -144,19 +178,11 @@ impl fmt::Debug for Loopback {
     }
 }
 
-/// The request as the other end sees it: what is left of the time is its caller's, and nothing is packed.
-fn arrived(mut request: Request) -> Request {
-    let sent = request.context();
-    let mut context = Context::new(sent.scope());
-    context.set_metadata(sent.metadata().clone());
-    context.set_marks(sent.marks());
-    if let Some(deadline) = sent.deadline() {
-        context.narrow(deadline.inherited());
-    }
-    *request.context_mut() = context;
-    request.set_timeout(None);
-    request.set_compression(Compression::None);
-    request
+/// Where calls through a loop-back take place.
+fn scope(formats: &Formats) -> Arc<Scope> {
+    let site = Site::new(Clock::system(), Some(Arc::new(Ringer::default())));
+    let site = site.with_formats(Arc::new(formats.clone()));
+    Arc::new(Scope::at(&Arc::new(site), None))
 }
 
 /// What `future` becomes, unless `time_out` is there first.

@@ -15,6 +15,8 @@ use rpc_core::{Code, Context, Message, Request, Response, Service, Status};
 /// # static SAY: MethodDescriptor = MethodDescriptor {
 /// #     index: 0, name: "Say", path: "/demo.Parrot/Say", alias: None, service: "demo.Parrot",
 /// #     idempotency: Idempotency::Unknown,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 /// # fn say<S: rpc_core::Service>(service: S, text: &'static str) -> Call<S, Raw, Raw> {
 /// #     Call::new(service, &SAY, Raw(text.into()))

@@ -460,6 +460,8 @@ fn an_unknown_method_is_12() {
         alias: None,
         service: "test.Desk",
         idempotency: Idempotency::Unknown,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     };
     let mut sim = Sim::seeded(15);
     let server = sim.server(Router::new().mount(echo()));

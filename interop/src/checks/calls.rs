@@ -87,6 +87,8 @@ const NO_METHOD: MethodDescriptor = MethodDescriptor {
     alias: None,
     service: "tern.interop.v1.Interop",
     idempotency: Idempotency::Unknown,
+    request: tern::MessageType::UNKNOWN,
+    reply: tern::MessageType::UNKNOWN,
 };
 
 const NO_SERVICE: MethodDescriptor = MethodDescriptor {

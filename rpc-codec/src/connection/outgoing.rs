@@ -186,6 +186,8 @@ mod tests {
             alias: None,
             service: "test.Echo",
             idempotency: Idempotency::Unknown,
+            request: rpc_core::MessageType::UNKNOWN,
+            reply: rpc_core::MessageType::UNKNOWN,
         };
         [METHOD; 10]
     };

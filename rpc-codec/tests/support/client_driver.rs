@@ -29,6 +29,8 @@ static METHOD: MethodDescriptor = MethodDescriptor {
     alias: None,
     service: "demo.Greeter",
     idempotency: Idempotency::Unknown,
+    request: rpc_core::MessageType::UNKNOWN,
+    reply: rpc_core::MessageType::UNKNOWN,
 };
 
 /// Runs a script: four bytes that seed the driver's choices, then what the server sends. Says whether the connection

@@ -15,7 +15,7 @@ use super::{client_driver, oracle, reference, server_driver, unpack};
 pub(crate) type Target = (&'static str, fn(&[u8]) -> Result<bool, String>);
 
 /// All of them.
-pub(crate) const ALL: [Target; 13] = [
+pub(crate) const ALL: &[Target] = &[
     ("frame_decoder", frame_decoder),
     ("request_head", oracle::compare_request),
     ("response_head", oracle::compare_response),
@@ -39,6 +39,8 @@ pub(crate) const ALL: [Target; 13] = [
     ("compress", compress),
     ("server_connection", server_driver::run),
     ("client_connection", client_driver::run),
+    #[cfg(feature = "json")]
+    ("json", super::json::run),
 ];
 
 /// The frames in any bytes, which arrive in pieces, against a reader that shares nothing with ours.

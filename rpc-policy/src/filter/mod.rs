@@ -36,6 +36,8 @@ pub(crate) mod tests {
             alias: None,
             service: "test.Service",
             idempotency,
+            request: rpc_core::MessageType::UNKNOWN,
+            reply: rpc_core::MessageType::UNKNOWN,
         }
     }
 

@@ -33,6 +33,8 @@ use crate::token_bucket::TokenBucket;
 /// #     alias: None,
 /// #     service: "demo.greeter.Greeter",
 /// #     idempotency: rpc_core::Idempotency::Unknown,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 /// let limit = RateLimit::per_second(50_000).burst(1);
 /// let now = Clock::system().now();

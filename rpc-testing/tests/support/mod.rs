@@ -51,6 +51,8 @@ const fn method(
         alias: None,
         service: "test.Desk",
         idempotency,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     }
 }
 
