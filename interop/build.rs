@@ -1,5 +1,7 @@
 //! Generates the stubs of the service that all peers implement.
 
 fn main() -> Result<(), rpc_build::BuildError> {
-    rpc_build::compile(&["proto/interop.proto"])
+    rpc_build::Config::new()
+        .extern_path(".google.protobuf", "::prost_types")
+        .compile(&["proto/interop.proto", "proto/formats.proto"])
 }

@@ -1,6 +1,6 @@
 //! Tern against the other implementations of tRPC: what they and we send each other, checked on real sockets.
 //!
-//! Every peer implements the service of `proto/interop.proto`, as a server and as a client. tRPC-Go is in `go/`. What
+//! Every peer implements the services of `proto/interop.proto` and `proto/formats.proto`, as a server and as a client. tRPC-Go is in `go/`. What
 //! was found is told in `docs/interop.md`.
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //!
 //! # Layout
 //!
-//! * [`service`] – our implementation of the service
+//! * [`service`], [`formats`] – our implementation of the services
 //! * [`ours`] – our server, in every way that handlers can be run
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
 //! * [`wire`] – a client that writes frames by hand
@@ -19,6 +19,7 @@
 
 pub mod check;
 pub mod checks;
+pub mod formats;
 pub mod go;
 pub mod ours;
 pub mod service;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tern_interop::check::Check;
-use tern_interop::checks::{bytes, calls, quirks};
+use tern_interop::checks::{bytes, calls, formats, quirks};
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::ours::{Handlers, Variant};
 
@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         let peers = |transport| calls::Peers { go, transport };
         let title = "Our client on tRPC-Go's server";
         show(checks(title, &calls::CHECKS, &Transport::ALL, peers));
+        let title = "Our client on tRPC-Go's server, in other formats than protobuf";
+        show(checks(title, &formats::CHECKS, &Transport::ALL, peers));
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tern::{Pool, Running, Server};
 
-use crate::pb::InteropServer;
+use crate::pb::{FormatsServer, InteropServer};
 use crate::service::Ours;
 
 /// How our server runs its handlers.
@@ -54,6 +54,7 @@ impl Variant {
             Handlers::Blocking => server.service(InteropServer::blocking(Ours)),
         };
         let running = server
+            .service(FormatsServer::new(Ours))
             .bind("127.0.0.1:0")
             .and_then(Server::start)
             .expect("a free port and a few threads");

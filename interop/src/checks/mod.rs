@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod formats;
 pub mod quirks;
 
 /// `length` bytes without a short period, different for each `seed`.
