@@ -2,15 +2,22 @@
 
 pub use prost;
 
-use crate::message::Message;
-use crate::{Code, Context, Format, MethodDescriptor, Request, Response, Status, serialize};
+use crate::message::{self, Message};
+use crate::{Code, Context, Format, MessageType, Request, Response, Status, serialize};
 
 /// An incoming call between the bytes and the handler.
 #[derive(Debug)]
 pub struct Incoming {
     context: Context,
-    method: &'static MethodDescriptor,
+    /// Present if the call is not in protobuf. Behind a pointer, as hardly a call has one and all are moved with it.
+    other: Option<Box<Other>>,
+}
+
+/// What has to be known for a reply that is not protobuf.
+#[derive(Debug)]
+struct Other {
     format: Format,
+    of: &'static MessageType,
 }
 
 impl Incoming {
@@ -22,14 +29,19 @@ impl Incoming {
     pub fn open<M: Message>(request: Request) -> Result<(Self, M), Status> {
         let (format, method) = (request.format(), request.method());
         let (context, body) = request.into_parts();
+        if matches!(format, Format::Protobuf) {
+            let message = M::decode(Format::Protobuf, body)?;
+            let call = Self {
+                context,
+                other: None,
+            };
+            return Ok((call, message));
+        }
         let table = || context.scope().formats();
         let message = serialize::decode(format, table, &method.request, body)?;
-        let call = Self {
-            context,
-            method,
-            format,
-        };
-        Ok((call, message))
+        let of = &method.reply;
+        let other = Some(Box::new(Other { format, of }));
+        Ok((Self { context, other }, message))
     }
 
     /// What the call carries beside its message.
@@ -43,11 +55,18 @@ impl Incoming {
     ///
     /// The handler's, or that the reply cannot be written.
     pub fn close<M: Message>(self, result: Result<M, Status>) -> Result<Response, Status> {
-        let table = || self.context.scope().formats();
-        let body = serialize::encode(&result?, self.format, table, &self.method.reply)?;
-        let mut response = Response::new(body);
-        response.set_format(self.format);
-        Ok(match self.context.into_trailer() {
+        let Self { context, other } = self;
+        let response = match other {
+            None => Response::new(message::encode(&result?, Format::Protobuf)?),
+            Some(other) => {
+                let table = || context.scope().formats();
+                let body = serialize::encode(&result?, other.format, table, other.of)?;
+                let mut response = Response::new(body);
+                response.set_format(other.format);
+                response
+            }
+        };
+        Ok(match context.into_trailer() {
             None => response,
             Some(trailer) => response.with_trailer(trailer),
         })

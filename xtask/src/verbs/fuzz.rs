@@ -27,6 +27,7 @@ const TARGETS: &[(&str, u32)] = &[
     ("compress", 100_000),
     ("server_connection", 50_000),
     ("client_connection", 50_000),
+    ("json", 50_000),
 ];
 
 pub(crate) fn run() -> Outcome {
@@ -44,10 +45,12 @@ pub(crate) fn run() -> Outcome {
 /// Optimised, but with overflow checks and the assertions that guard invariants.
 fn seeded() -> Outcome {
     let mutations = env::var("TERN_MUTATIONS").unwrap_or_else(|_| MUTATIONS.to_owned());
-    let run = Run::cargo("test --release --package rpc-codec --test mutations -- --nocapture")
-        .env("TERN_MUTATIONS", &mutations)
-        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
-        .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
+    let run = Run::cargo(
+        "test --release --package rpc-codec --features json --test mutations -- --nocapture",
+    )
+    .env("TERN_MUTATIONS", &mutations)
+    .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+    .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
     counted(run)
 }
 
