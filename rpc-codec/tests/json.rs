@@ -288,6 +288,11 @@ fn what_is_wrong_in_objects_is_said_and_where() {
         assert_eq!(fault(text), expected, "{text}");
     }
     assert!(fault("{\"a_string\":\"\u{1}\"}").contains("control character"));
+    let long = format!(r#"{{"by_bool":{{"{}":{{}}}}}}"#, "k".repeat(100_000));
+    assert!(
+        fault(&long).len() < 200,
+        "what a peer sends is not sent back"
+    );
     let not_text = read(b"{\"a_string\":\"ab\xff\"}").unwrap_err();
     assert!(
         not_text.message().ends_with("at byte 15: not UTF-8"),

@@ -2,7 +2,7 @@
 
 use prost_reflect::MessageDescriptor;
 
-use super::Fault;
+use super::{Fault, shown};
 
 /// A type whose JSON is not an object with its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,10 @@ pub(super) fn type_of_url(
 ) -> Result<MessageDescriptor, String> {
     let name = url.rsplit_once('/').map_or("", |(_, name)| name);
     near.parent_pool().get_message_by_name(name).ok_or_else(|| {
-        format!("the type {url:?} of an Any is not known: import its file where the service is described")
+        format!(
+            "the type {:?} of an Any is not known: import its file where the service is described",
+            shown(url)
+        )
     })
 }
 

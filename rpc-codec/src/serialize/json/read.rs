@@ -8,7 +8,7 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind as Type, MessageDescri
 use super::known::{self, Known, Time};
 use super::text::{Kind, Reader};
 use super::wire::{self, WireType};
-use super::{Fault, LEVELS_MAX, scalar};
+use super::{Fault, LEVELS_MAX, scalar, shown};
 
 /// How many `Any`s may be inside of each other: each is looked through for its type before it is read.
 pub(super) const ANYS_MAX: usize = 8;
@@ -147,7 +147,9 @@ impl<'a> Decoder<'a> {
             self.key(&name, &key_type)?;
             let key = self.out.get(start..).unwrap_or_default().to_vec();
             if !seen.insert(key) {
-                return Err(self.json.fault(format!("the key {name:?} is there twice")));
+                return Err(self
+                    .json
+                    .fault(format!("the key {:?} is there twice", shown(&name))));
             }
             match self.value(2, &value_type)? {
                 Written::Yes => wire::end_delimited(start, &mut self.out),
@@ -177,7 +179,7 @@ impl<'a> Decoder<'a> {
         }
         Err(self
             .json
-            .fault(format!("{name:?} is no key of the type {kind:?}")))
+            .fault(format!("{:?} is no key of the type {kind:?}", shown(name))))
     }
 
     /// Writes one value, with its tag.
@@ -218,8 +220,8 @@ impl<'a> Decoder<'a> {
                 let text = self.number("an integer")?;
                 let value = scalar::integer(&text);
                 if !value.is_some_and(|value| put_integer(number, integer, value, &mut self.out)) {
-                    let shown: String = text.chars().take(40).collect();
-                    return Err(Fault::at(at, format!("{shown} is no {integer:?}")));
+                    let text = format!("{} is no {integer:?}", shown(&text));
+                    return Err(Fault::at(at, text));
                 }
             }
         }
