@@ -273,7 +273,7 @@ fn what_is_wrong_in_objects_is_said_and_where() {
         ),
         (
             r#"{"mask":"an_int32"}"#,
-            "at byte 8: paths of a field mask are in lowerCamelCase (field test.json.Shapes.mask)",
+            "at byte 8: a field mask is paths in lowerCamelCase, with commas between them (field test.json.Shapes.mask)",
         ),
         (
             r#"{"any":{"a_bool":true}}"#,

@@ -169,13 +169,18 @@ pub(super) fn field_mask_path(path: &str) -> Result<String, Fault> {
     }
 }
 
+/// `None` for what is no path: names of letters and digits with dots between them.
 fn snake_case(path: &str) -> Option<String> {
+    let is_name = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic());
+    if !path.split('.').all(is_name) {
+        return None;
+    }
     let mut snake = String::with_capacity(path.len() + 4);
     for char in path.chars() {
         match char {
-            '_' => return None,
             'A'..='Z' => snake.extend(['_', char.to_ascii_lowercase()]),
-            other => snake.push(other),
+            'a'..='z' | '0'..='9' | '.' => snake.push(char),
+            _ => return None,
         }
     }
     Some(snake)
@@ -372,7 +377,19 @@ mod tests {
         let paths = field_mask("user.displayName,photo").unwrap();
         assert_eq!(paths, ["user.display_name", "photo"]);
         assert_eq!(field_mask(""), Some(Vec::new()));
-        assert_eq!(field_mask("display_name"), None);
+        for text in [
+            "display_name",
+            "a,",
+            "a,,b",
+            ".",
+            "a.",
+            "1a",
+            "a;b",
+            "a b",
+            "ä",
+        ] {
+            assert_eq!(field_mask(text), None, "{text}");
+        }
         assert_eq!(
             field_mask_path("user.display_name").unwrap(),
             "user.displayName"

@@ -301,9 +301,12 @@ impl<'a> Decoder<'a> {
     fn field_mask(&mut self) -> Result<(), Fault> {
         let at = self.json.position();
         let paths = known::field_mask(&self.json.string()?);
-        for path in
-            paths.ok_or_else(|| Fault::at(at, "paths of a field mask are in lowerCamelCase"))?
-        {
+        for path in paths.ok_or_else(|| {
+            Fault::at(
+                at,
+                "a field mask is paths in lowerCamelCase, with commas between them",
+            )
+        })? {
             wire::put_delimited(1, path.as_bytes(), &mut self.out);
         }
         Ok(())
