@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_testing::Loopback;
+use rpc_testing::{Loopback, Mock};
 use tern::{
     Bytes, Call, Channel, ChannelBuilder, Code, Compression, Context, Fixed, Format, Formats,
     Limits, Origin, Raw, Running, Server, Service, Status,
@@ -186,4 +186,18 @@ fn a_call_on_behalf_of_another_is_in_the_formats_of_its_own_channel() {
         greeter.say_hello(hello("Ada")).wait().unwrap().message,
         "hello, Ada"
     );
+}
+
+#[test]
+fn a_mock_is_asked_in_any_format() {
+    let path = "/demo.greeter.Greeter/SayHello";
+    let mock = Mock::new().on(path, |_: &Context, request: HelloRequest| {
+        Ok(HelloReply {
+            message: request.name,
+        })
+    });
+    let greeter = GreeterClient::new(mock.clone());
+    let reply = greeter.say_hello(hello("Ada")).format(Format::Json).wait();
+    assert_eq!(reply.unwrap().message, "Ada");
+    assert_eq!(mock.received::<HelloRequest>(path), [hello("Ada")]);
 }

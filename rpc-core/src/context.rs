@@ -91,14 +91,6 @@ impl Scope {
         }
     }
 
-    /// Another scope like this one, in which messages may be in these formats.
-    pub fn with_formats(&self, formats: Arc<dyn FormatTable>) -> Self {
-        let site = Site::new(self.clock().clone(), self.timer().cloned()).with_formats(formats);
-        let scope = Self::with(Some(Arc::new(site)), self.peer());
-        scope.gone.store(self.has_ended(), Ordering::Release);
-        scope
-    }
-
     /// Says that the connection has ended: nobody waits for what its calls still do.
     pub fn end(&self) {
         self.gone.store(true, Ordering::Release);
@@ -331,6 +323,16 @@ impl Context {
         if self.scope().timer().is_none() {
             self.inner_mut().scope = Some(Arc::clone(scope));
         }
+    }
+
+    /// Lets the messages of this call be in these formats, and no others beside protobuf, whatever is known where it takes
+    /// place. It costs two allocations: connections say so once for all calls ([`Site::with_formats`]).
+    pub fn set_formats(&mut self, formats: Arc<dyn FormatTable>) {
+        let scope = self.scope();
+        let site = Site::new(scope.clock().clone(), scope.timer().cloned());
+        let own = Scope::at(&Arc::new(site.with_formats(formats)), scope.peer());
+        own.gone.store(scope.has_ended(), Ordering::Release);
+        self.inner_mut().scope = Some(Arc::new(own));
     }
 
     /// Bounds the call by `deadline` too. The earlier one holds.

@@ -105,8 +105,7 @@ impl Loopback {
         let mut context = Context::new(sent.scope());
         // A call on behalf of another keeps the scope of that one, whose formats need not be those of this channel.
         if format != Format::Protobuf && !Arc::ptr_eq(sent.scope(), &self.scope) {
-            let formats = Arc::new(self.formats.clone());
-            context = Context::new(&Arc::new(sent.scope().with_formats(formats)));
+            context.set_formats(Arc::new(self.formats.clone()));
         }
         context.set_metadata(sent.metadata().clone());
         context.set_marks(sent.marks());

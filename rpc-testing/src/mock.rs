@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rpc_codec::Formats;
+use rpc_core::serialize::{self, FormatTable};
 use rpc_core::stub::Incoming;
-use rpc_core::{Code, Context, Message, Request, Response, Service, Status};
+use rpc_core::{Code, Context, Format, Message, Request, Response, Service, Status};
 
 /// A service that answers as the test says, for testing those who call: give it to a generated client.
 ///
@@ -31,7 +33,7 @@ use rpc_core::{Code, Context, Message, Request, Response, Service, Status};
 /// assert_eq!(mock.received::<Raw>("/demo.Parrot/Say").len(), 2);
 /// ```
 ///
-/// Clones share what they answer and what they remember.
+/// It knows the formats that servers know by default. Clones share what they answer and what they remember.
 #[derive(Clone, Default)]
 pub struct Mock {
     shared: Arc<Shared>,
@@ -41,6 +43,7 @@ pub struct Mock {
 struct Shared {
     answers: Mutex<HashMap<&'static str, Arc<Answer>>>,
     requests: Mutex<Vec<Request>>,
+    formats: Formats,
 }
 
 type Answer = dyn Fn(Request) -> Result<Response, Status> + Send + Sync;
@@ -81,7 +84,9 @@ impl Mock {
         let of_path = requests.filter(|request| request.method().path == path);
         of_path
             .map(|request| {
-                let read = Q::decode(request.format(), request.into_body());
+                let (format, of) = (request.format(), &request.method().request);
+                let body = request.into_body();
+                let read = serialize::decode::<Q>(format, || &self.shared.formats, of, body);
                 read.unwrap_or_else(|status| {
                     panic!("a request for {path} is of another type: {status}")
                 })
@@ -91,7 +96,15 @@ impl Mock {
 }
 
 impl Service for Mock {
-    async fn call(&self, request: Request) -> Result<Response, Status> {
+    fn formats(&self) -> &dyn FormatTable {
+        &self.shared.formats
+    }
+
+    async fn call(&self, mut request: Request) -> Result<Response, Status> {
+        if request.format() != Format::Protobuf {
+            let formats = Arc::new(self.shared.formats.clone());
+            request.context_mut().set_formats(formats);
+        }
         let path = request.method().path;
         lock(&self.shared.requests).push(request.clone());
         // The lock is given back first: what answers may call the mock.
