@@ -25,6 +25,10 @@
 //! Stubs come from a `.proto` file by one line in `build.rs`, `rpc_build::compile(&["greeter.proto"])`, and are included
 //! by [`include_stubs!`].
 //!
+//! # Features
+//!
+//! * `json` (default) – messages as JSON, by the mapping of protobuf
+//!
 //! # Layout
 //!
 //! * the vocabulary of `rpc-core`: [`Service`], [`Filter`], [`Context`], [`Status`], [`Call`] and what belongs to them
@@ -32,6 +36,7 @@
 //! * the asking end of `rpc-client`: [`Channel`], [`Fixed`]
 //! * [`policy`] – limits, retries, balancing: what filters and channels decide by
 //! * [`Codecs`] – how bodies are compressed
+//! * [`Formats`] – in which formats messages may be
 //! * [`Limits`] – every bound that a peer could push against
 //! * `tls` – TLS on both ends, by the feature of that name
 //! * [`stub`] – what generated code calls
@@ -47,7 +52,7 @@ pub mod tls {
     pub use rpc_server::tls::{Pem, ServerTls, TlsError, TlsFault, TlsReloader, Watch};
 }
 
-pub use rpc_codec::{self as codec, Codecs, Limits};
+pub use rpc_codec::{self as codec, Codecs, Formats, Limits};
 pub use rpc_policy as policy;
 pub use rpc_policy::filter::{Concurrency, RateLimit, Retry};
 pub use rpc_server::{

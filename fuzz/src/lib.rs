@@ -22,7 +22,7 @@ mod support;
 /// When there is none, or when what it drives did something that it never may.
 pub fn run(name: &str, bytes: &[u8]) {
     let (_, target) = support::targets::ALL
-        .into_iter()
+        .iter()
         .find(|(known, _)| *known == name)
         .expect("a target of that name");
     if let Err(error) = target(bytes) {

@@ -119,6 +119,9 @@ func runServer(o serverOptions) error {
 	if err := service.Register(&interopDesc, &interopServer{ignoreDeadline: o.ignoreDeadline}); err != nil {
 		return err
 	}
+	if err := service.Register(&formatsDesc, &struct{}{}); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve() }()
 	if err := awaitAnswer(listener.Addr().String(), 10*time.Second); err != nil {

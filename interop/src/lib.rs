@@ -1,7 +1,7 @@
 //! Tern against the other implementations of tRPC: what they and we send each other, checked on real sockets.
 //!
-//! Every peer implements the services of `proto/interop.proto` and `proto/streams.proto`, as a server and as a client.
-//! tRPC-Go is in `go/`, tRPC-Java in `java/`. What was found is told in `docs/interop.md`.
+//! Every peer implements the services of `proto/*.proto`, as far as it can, as a server and as a client. tRPC-Go is in
+//! `go/`, tRPC-Java in `java/`. What was found is told in `docs/interop.md`.
 //!
 //! ```text
 //! cargo test -p tern-interop          # the checks
@@ -10,7 +10,7 @@
 //!
 //! # Layout
 //!
-//! * [`service`], [`streams`] – our implementation of the services
+//! * [`service`], [`formats`], [`streams`] – our implementation of the services
 //! * [`ours`] – our server, in every way that handlers can be run
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
 //! * [`java`] – tRPC-Java: the same, in one process for all
@@ -21,6 +21,7 @@
 
 pub mod check;
 pub mod checks;
+pub mod formats;
 pub mod go;
 pub mod java;
 pub mod ours;

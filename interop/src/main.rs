@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use tern_interop::check::Check;
 use tern_interop::checks::streams::StreamPeers;
-use tern_interop::checks::{bytes, calls, carried, ends, java_calls, java_quirks, quirks, streams};
+use tern_interop::checks::{
+    bytes, calls, carried, ends, formats, java_calls, java_quirks, quirks, streams,
+};
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::java::Java;
 use tern_interop::ours::{Handlers, Variant};
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         show(checks(title, &carried::CHECKS, &Transport::ALL, peers));
         let title = "How connections end";
         show(checks(title, &ends::CHECKS, &Transport::ALL, peers));
+        let title = "Our client on tRPC-Go's server, in other formats than protobuf";
+        show(checks(title, &formats::CHECKS, &Transport::ALL, peers));
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
     }

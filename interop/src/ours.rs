@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tern::{Pool, Running, Server, ServerBuilder};
 
-use crate::pb::{InteropServer, StreamsServer};
+use crate::pb::{FormatsServer, InteropServer, StreamsServer};
 use crate::service::Ours;
 use crate::streams::OurStreams;
 
@@ -72,6 +72,7 @@ impl Variant {
                 .service(StreamsServer::blocking(OurStreams).on(&Self::threads())),
         };
         let running = server
+            .service(FormatsServer::new(Ours))
             .bind("127.0.0.1:0")
             .and_then(Server::start)
             .expect("a free port and a few threads");

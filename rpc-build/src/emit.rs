@@ -13,7 +13,7 @@ use prost_types::method_options::IdempotencyLevel;
 
 use crate::error::BuildError;
 use crate::parse::alias_in_comment;
-use crate::plan::{Externs, Method, Package, Plan, Service};
+use crate::plan::{DESCRIPTION, Externs, Method, Package, Plan, Service};
 use shapes::Signature;
 
 /// A file to be written.
@@ -39,21 +39,24 @@ pub(crate) fn emit(plan: Plan, style: &Style<'_>) -> Result<Vec<Output>, BuildEr
     let mut requests = Vec::new();
     let mut headers = BTreeMap::new();
     let mut services = HashMap::new();
+    let mut descriptions = BTreeMap::new();
     for package in plan.packages {
         let header = header(&package);
         let module = package.module;
+        if let Some(file) = package.files.first() {
+            descriptions.insert(file.package().to_owned(), package.description);
+        }
         let files = package.files.into_iter();
         requests.extend(files.map(|file| (module.clone(), file)));
         let planned = package.services.into_iter();
         services.extend(planned.map(|service| (service.full_name.clone(), service)));
         headers.insert(module, (header, package.stem));
     }
-    let mut modules =
-        prost(services, style)
-            .generate(requests)
-            .map_err(|error| BuildError::Setting {
-                text: error.to_string(),
-            })?;
+    let mut modules = prost(services, descriptions, style)
+        .generate(requests)
+        .map_err(|error| BuildError::Setting {
+            text: error.to_string(),
+        })?;
     // What prost has nothing to write for is not there.
     headers.retain(|module, _| modules.contains_key(module));
 
@@ -72,7 +75,11 @@ pub(crate) fn emit(plan: Plan, style: &Style<'_>) -> Result<Vec<Output>, BuildEr
     Ok(packages.chain(tree).collect())
 }
 
-fn prost(services: HashMap<String, Service>, style: &Style<'_>) -> prost_build::Config {
+fn prost(
+    services: HashMap<String, Service>,
+    descriptions: BTreeMap<String, Vec<u8>>,
+    style: &Style<'_>,
+) -> prost_build::Config {
     let mut config = prost_build::Config::new();
     config
         .prost_path(format!("{}::stub::prost", style.runtime))
@@ -81,6 +88,7 @@ fn prost(services: HashMap<String, Service>, style: &Style<'_>) -> prost_build::
         .service_generator(Box::new(Stubs {
             runtime: style.runtime.to_owned(),
             services,
+            descriptions,
             blocking: BTreeMap::new(),
         }));
     for (proto, rust) in style.externs {
@@ -96,6 +104,7 @@ fn prost(services: HashMap<String, Service>, style: &Style<'_>) -> prost_build::
 struct Stubs {
     runtime: String,
     services: HashMap<String, Service>,
+    descriptions: BTreeMap<String, Vec<u8>>,
     /// The traits that belong into the module `blocking` of each package.
     blocking: BTreeMap<String, String>,
 }
@@ -121,6 +130,8 @@ impl ServiceGenerator for Stubs {
 
     fn finalize_package(&mut self, package: &str, out: &mut String) {
         if let Some(traits) = self.blocking.remove(package) {
+            let description = self.descriptions.remove(package).unwrap_or_default();
+            out.push_str(&description_text(&description));
             let traits = traits.trim_end();
             let _ = write!(
                 out,
@@ -149,7 +160,7 @@ impl Stub<'_> {
         let Service {
             full_name, table, ..
         } = self.service;
-        let rows = self.each_method(|i, method, _| {
+        let rows = self.each_method(|i, method, types| {
             let Method {
                 name,
                 path,
@@ -157,6 +168,8 @@ impl Stub<'_> {
                 shape,
                 ..
             } = method;
+            let [request, reply] = [&types.input_proto_type, &types.output_proto_type]
+                .map(|name| name.trim_start_matches('.'));
             let idempotency = match method.idempotency {
                 IdempotencyLevel::IdempotencyUnknown => "Unknown",
                 IdempotencyLevel::NoSideEffects => "NoSideEffects",
@@ -171,6 +184,8 @@ impl Stub<'_> {
             service: {full_name:?},
             idempotency: {r}::Idempotency::{idempotency},
             shape: {r}::Shape::{shape:?},
+            request: {r}::MessageType {{ name: {request:?}, files: {DESCRIPTION} }},
+            reply: {r}::MessageType {{ name: {reply:?}, files: {DESCRIPTION} }},
         }},
 "
             )
@@ -433,6 +448,27 @@ fn header(package: &Package) -> String {
         );
     }
     header
+}
+
+/// The static with what is known of a package's messages. White space is escaped, as some of it would be lost where a
+/// line goes on.
+fn description_text(description: &[u8]) -> String {
+    let escape = |byte: &u8| match byte {
+        b' ' => "\\x20".to_owned(),
+        byte => byte.escape_ascii().to_string(),
+    };
+    let lines = description.chunks(40).map(|line| {
+        let escaped: String = line.iter().map(escape).collect();
+        format!("    {escaped}\\\n")
+    });
+    format!(
+        "
+/// What the .proto files say of the messages of this package, as a `google.protobuf.FileDescriptorSet`.
+pub static {DESCRIPTION}: &[u8] = b\"\\
+{}\";
+",
+        lines.collect::<String>()
+    )
 }
 
 /// Modules nested like the packages, so that the paths in the messages find each other.

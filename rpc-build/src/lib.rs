@@ -25,6 +25,7 @@
 //! * `GreeterServer` – `new` and `blocking` make a handler something to mount; `DESCRIPTOR` describes it
 //! * `GreeterClient` – calls the service through a channel, a router or a mock
 //! * `GREETER` – the static table behind them
+//! * `FILE_DESCRIPTOR_SET` – what the .proto files say of the messages, for formats such as JSON
 //!
 //! A method's name in Rust is its name in snake case, escaped if it is a keyword: `rpc Type` becomes `r#type`.
 //! `rpc New` becomes `new_`, because `new` makes the client. On the wire a method has the name in the .proto file.
@@ -73,9 +74,11 @@
 //!
 //! * `parse` – descriptors in: reads .proto files and keeps the line of everything
 //! * `plan` – what to emit, and everything that is refused
+//! * `describe` – what stubs know of their messages at run time
 //! * `emit` – text out: the templates
 //! * `error` – [`BuildError`], which names the file, the line and the remedy
 
+mod describe;
 mod emit;
 mod error;
 mod parse;

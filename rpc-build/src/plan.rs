@@ -7,6 +7,7 @@ use prost_build::Module;
 use prost_types::method_options::IdempotencyLevel;
 use prost_types::{DescriptorProto, FileDescriptorProto};
 
+use crate::describe;
 use crate::error::{BuildError, Position};
 use crate::parse::{self, Shape, Source};
 
@@ -26,6 +27,8 @@ pub(crate) struct Package {
     pub(crate) services: Vec<Service>,
     /// One type of each other package that this one refers to, as a path from here.
     pub(crate) reaches: Vec<String>,
+    /// A `FileDescriptorSet` of its files and all that they import, if there are services in them.
+    pub(crate) description: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,9 @@ pub(crate) struct Method {
     pub(crate) shape: Shape,
 }
 
+/// The static that holds what is known of a package's messages.
+pub(crate) const DESCRIPTION: &str = "FILE_DESCRIPTOR_SET";
+
 /// Rust types that stand for proto types, which begin with a dot. A package stands for all types in it.
 pub(crate) type Externs = BTreeMap<String, String>;
 
@@ -60,14 +66,25 @@ impl Plan {
     ) -> Result<Self, BuildError> {
         let types = Types::new(&sources, externs);
         let unpackaged = unpackaged_stem(&sources);
+        let sources = without_unused_google_files(sources, &types);
+        let descriptors: Vec<_> = sources.iter().map(|source| &source.descriptor).collect();
+        let mut descriptions: HashMap<String, Vec<u8>> = listed(&sources)
+            .filter(|source| !source.services.is_empty())
+            .map(|source| source.descriptor.package())
+            .map(|package| (package.to_owned(), describe::package(package, &descriptors)))
+            .collect();
         let mut groups: BTreeMap<Module, Vec<Source>> = BTreeMap::new();
-        for source in without_unused_google_files(sources, &types) {
+        for source in sources {
             let module = Module::from_protobuf_package_name(source.descriptor.package());
             groups.entry(module).or_default().push(source);
         }
         let packages = groups
             .into_iter()
-            .map(|(module, sources)| Package::new(module, sources, &types, &unpackaged))
+            .map(|(module, sources)| {
+                let description = descriptions.remove(sources[0].descriptor.package());
+                let description = description.unwrap_or_default();
+                Package::new(module, sources, &types, &unpackaged, description)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         refuse_same_files(&packages, include_file)?;
         Ok(Self { packages })
@@ -80,6 +97,7 @@ impl Package {
         sources: Vec<Source>,
         types: &Types<'_>,
         unpackaged: &str,
+        description: Vec<u8>,
     ) -> Result<Self, BuildError> {
         let name = sources[0].descriptor.package().to_owned();
         refuse_same_module(&name, &module, &sources)?;
@@ -101,6 +119,7 @@ impl Package {
             files,
             services,
             reaches,
+            description,
         })
     }
 
@@ -124,7 +143,7 @@ impl Service {
         }
         Ok(Self {
             full_name: declared.full_name.clone(),
-            table: unescaped(&snake(&declared.name)).to_uppercase(),
+            table: table_name(&declared.name),
             methods,
         })
     }
@@ -343,6 +362,16 @@ fn refuse_taken_names(sources: &[Source]) -> Result<(), BuildError> {
         taken.insert(camel(&it.name), holder);
     }
     for service in listed(sources).flat_map(|source| &source.services) {
+        if table_name(&service.name) == DESCRIPTION {
+            return Err(BuildError::Refused {
+                problem: format!(
+                    "the name {DESCRIPTION} is taken by the description of the messages, and needed for the table of {}",
+                    service.full_name
+                ),
+                at: service.at.clone(),
+                remedy: "rename the service",
+            });
+        }
         let name = camel(&service.name);
         let server = format!("{name}Server");
         let client = format!("{name}Client");
@@ -436,6 +465,10 @@ fn camel(name: &str) -> String {
         name if name.starts_with(char::is_numeric) => format!("_{name}"),
         name => name,
     }
+}
+
+fn table_name(service: &str) -> String {
+    unescaped(&snake(service)).to_uppercase()
 }
 
 fn unescaped(ident: &str) -> &str {

@@ -56,6 +56,16 @@ fn the_import_of_an_import_is_missed_where_it_is_imported() {
 }
 
 #[test]
+fn a_service_that_would_take_the_name_of_the_description_is_refused() {
+    let lines = "message A {}\nservice FileDescriptorSet { rpc A(A) returns (A); }";
+    assert_eq!(
+        refusal("refuse_description", lines),
+        "the name FILE_DESCRIPTOR_SET is taken by the description of the messages, and needed for the table of \
+         demo.FileDescriptorSet, proto/greeter.proto:4: rename the service"
+    );
+}
+
+#[test]
 fn a_syntax_error_has_line_and_column() {
     assert_eq!(
         refusal("refuse_syntax", "message Hello {\n  string name 1;\n}\n"),

@@ -64,6 +64,8 @@ pub static GREETER: ::tern::ServiceDescriptor = ::tern::ServiceDescriptor {
             service: "demo.Greeter",
             idempotency: ::tern::Idempotency::Idempotent,
             shape: ::tern::Shape::Unary,
+            request: ::tern::MessageType { name: "demo.Hello", files: FILE_DESCRIPTOR_SET },
+            reply: ::tern::MessageType { name: "demo.Hello", files: FILE_DESCRIPTOR_SET },
         },
         ::tern::MethodDescriptor {
             index: 1,
@@ -73,11 +75,31 @@ pub static GREETER: ::tern::ServiceDescriptor = ::tern::ServiceDescriptor {
             service: "demo.Greeter",
             idempotency: ::tern::Idempotency::Unknown,
             shape: ::tern::Shape::Unary,
+            request: ::tern::MessageType { name: "google.protobuf.Empty", files: FILE_DESCRIPTOR_SET },
+            reply: ::tern::MessageType { name: "google.protobuf.Empty", files: FILE_DESCRIPTOR_SET },
         },
     ],
 };
 "#,
     );
+}
+
+#[test]
+fn the_messages_are_described_once_for_the_package() {
+    let text = stubs("description", Config::new(), GREETER);
+    let text = without_attributes(&text);
+    assert_eq!(
+        text.matches("pub static FILE_DESCRIPTOR_SET: &[u8] = b\"")
+            .count(),
+        1
+    );
+    assert_has(&text, "google/protobuf/empty.proto");
+    assert!(
+        !text.contains("trpc_options.proto"),
+        "nothing of it is needed"
+    );
+    let none = stubs("no_description", Config::new(), "message Hello {}");
+    assert!(!none.contains("FILE_DESCRIPTOR_SET"), "nobody asks for it");
 }
 
 #[test]

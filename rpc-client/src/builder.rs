@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rpc_codec::{Codecs, Limits};
+use rpc_codec::{Codecs, Formats, Limits};
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Clock, Filter, Forwarding, Resolve, Scope, Timer};
 use rpc_net::{Post, Reactor, Seat};
@@ -159,6 +159,13 @@ impl<F: Filter> ChannelBuilder<F> {
         self
     }
 
+    /// In which formats messages may be. Default: protobuf, raw bytes, and JSON if it was built in. In which of them a
+    /// request is written is said by each [call](rpc_core::Call::format); a response is read by what it says.
+    pub fn formats(mut self, formats: Formats) -> Self {
+        self.config.formats = formats;
+        self
+    }
+
     /// Replaces all settings.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -238,6 +245,10 @@ impl<F: Filter> ChannelBuilder<F> {
             transport: Transport {
                 post,
                 codecs: config.codecs.clone(),
+                formats: config
+                    .formats
+                    .clone()
+                    .bounded(config.limits.decompressed_bytes_max),
                 unpacked_max: config.limits.decompressed_bytes_max,
             },
             timeout: config.timeout,

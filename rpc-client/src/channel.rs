@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::Codecs;
+use rpc_codec::{Codecs, Formats};
 use rpc_core::filter::Open;
 use rpc_core::message::Exchange;
+use rpc_core::serialize::FormatTable;
 use rpc_core::{
     Cause, Code, Compression, Deadline, Filter, Forwarding, Request, Response, Scope, Service,
     Status,
@@ -73,6 +74,10 @@ impl<F: Filter> Service for Channel<F> {
     fn forwarding(&self) -> &Forwarding {
         &self.shared.forwarding
     }
+
+    fn formats(&self) -> &dyn FormatTable {
+        &self.shared.transport.formats
+    }
 }
 
 impl<F> Clone for Channel<F> {
@@ -95,6 +100,7 @@ impl<F> fmt::Debug for Channel<F> {
 pub(crate) struct Transport {
     pub(crate) post: Post<Mail>,
     pub(crate) codecs: Codecs,
+    pub(crate) formats: Formats,
     pub(crate) unpacked_max: usize,
 }
 

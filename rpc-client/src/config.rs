@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_codec::{Codecs, Limits};
+use rpc_codec::{Codecs, Formats, Limits};
 use rpc_core::Forwarding;
 use rpc_policy::Backoff;
 
@@ -14,6 +14,8 @@ pub struct Config {
     pub limits: Limits,
     /// How bodies are packed and unpacked. Default: all that the protocol has numbers for.
     pub codecs: Codecs,
+    /// In which formats messages may be. Default: protobuf, raw bytes, and JSON if it was built in.
+    pub formats: Formats,
     /// How long a call may take that does not say so itself. Default: 1 s. `None` is for ever, and has to be asked for.
     pub timeout: Option<Duration>,
     /// Connections to one endpoint; all calls share them. A further one is made only when those that are there are
@@ -43,6 +45,7 @@ impl Default for Config {
         Self {
             limits: Limits::client(),
             codecs: Codecs::default(),
+            formats: Formats::default(),
             timeout: Some(Duration::from_secs(1)),
             connections_per_endpoint: 2,
             backoff: Backoff::default(),

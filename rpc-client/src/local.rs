@@ -126,6 +126,8 @@ mod tests {
         service: "test.Echo",
         idempotency: Idempotency::Unknown,
         shape: Shape::Unary,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     };
 
     fn channel_to(address: SocketAddr) -> (Channel, LocalLoop) {

@@ -6,12 +6,12 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use rpc_codec::connection::StreamId;
-use rpc_codec::{Codecs, Limits};
 use rpc_core::stream::Terms;
 use rpc_core::{Cause, Code, Deadline, Request, Response, Status};
 use rpc_net::{Driver, IoOf, Key, Post};
 use rpc_policy::balance::Outcome;
 
+use crate::Config;
 use crate::calls::{CallKey, Sent};
 use crate::driver::{ClientDriver, Mail, full};
 
@@ -54,7 +54,7 @@ impl ClientDriver {
             (None, None) => Err(not_twice()),
             (None, Some(pipe)) => {
                 let request = state.request();
-                let terms = terms(request, &self.config.codecs, &self.limits);
+                let terms = terms(request, &self.config);
                 machine.open_stream(key.to_token(), request, pipe, terms, waker, output, now)
             }
         };
@@ -98,11 +98,13 @@ impl ClientDriver {
 }
 
 /// How the messages of a stream are written.
-fn terms(request: &Request, codecs: &Codecs, limits: &Limits) -> Terms {
+fn terms(request: &Request, config: &Config) -> Terms {
+    let limits = &config.limits;
     Terms {
         format: request.format(),
+        formats: Some(Arc::new(config.formats.clone())),
         compression: request.compression(),
-        packing: Some(codecs.packing(limits.decompressed_bytes_max)),
+        packing: Some(config.codecs.packing(limits.decompressed_bytes_max)),
         message_bytes_max: limits.stream_message_bytes_max(),
     }
 }

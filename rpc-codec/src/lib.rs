@@ -46,6 +46,7 @@
 //! * [`stream`] – frames of streams, and what holds their flow back
 //! * [`numbers`] – how the wire numbers formats and compressions
 //! * [`compress`] – bodies made smaller, and back within a bound; [`Codecs`]: which number stands for which compression
+//! * [`serialize`] – messages in other formats than protobuf; [`Formats`]: which number stands for which format
 //! * [`limits`] – [`Limits`]: every bound that a peer could push against
 //! * [`error`] – [`ProtocolError`], which ends a connection, and [`HeadError`], which ends a call
 
@@ -57,6 +58,7 @@ pub mod head;
 pub mod limits;
 pub mod numbers;
 pub mod ret;
+pub mod serialize;
 pub mod stream;
 pub mod write_queue;
 
@@ -65,4 +67,5 @@ pub use error::{HeadError, ProtocolError};
 pub use frame::{Decoded, FrameHeader, FrameKind};
 pub use head::{RequestHead, ResponseHead};
 pub use limits::{Limits, StreamErrors};
+pub use serialize::Formats;
 pub use write_queue::{WriteBuffer, WriteQueue};

@@ -6,8 +6,8 @@
 use rpc_core::{Compression, Format};
 
 const PROTOBUF: u32 = 0;
-const JSON: u32 = 2;
-const RAW: u32 = 4;
+pub(crate) const JSON: u32 = 2;
+pub(crate) const RAW: u32 = 4;
 
 const PLAIN: u32 = 0;
 const GZIP: u32 = 1;

@@ -23,6 +23,8 @@ static METHOD: MethodDescriptor = MethodDescriptor {
     service: "test.Files",
     idempotency: Idempotency::Unknown,
     shape: Shape::Unary,
+    request: rpc_core::MessageType::UNKNOWN,
+    reply: rpc_core::MessageType::UNKNOWN,
 };
 
 const MIB: usize = 1 << 20;

@@ -91,11 +91,17 @@ fn streams_are_asked_for_whatever_arrives() {
     for_each_mutation("stream_client", 8);
 }
 
+#[test]
+#[cfg(feature = "json")]
+fn damaged_json_is_refused_or_comes_back_as_it_was() {
+    for_each_mutation("json", 24);
+}
+
 /// Checks the corpus `name`, which has at least `files_min` files, and mutations of it. Some must be accepted and some
 /// must not, or nothing would have been tried.
 fn for_each_mutation(name: &str, files_min: usize) {
     let (_, target) = targets::ALL
-        .into_iter()
+        .iter()
         .find(|(known, _)| *known == name)
         .expect("a target of that name");
     let seeds = corpus(name);

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::message::{self, Exchange, Message};
+use crate::message::{Exchange, Message};
 use crate::metadata::Key;
 use crate::{
     Clock, Code, Compression, Context, Format, Marks, MethodDescriptor, Request, Response, Scope,
-    Service, Status, chain, park,
+    Service, Status, chain, park, serialize,
 };
 
 /// A call to be made: generated clients return one. It does nothing until it is awaited, on any executor, or
@@ -104,7 +104,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         self
     }
 
-    /// Writes the message in another format than protobuf.
+    /// Writes the message in another format than protobuf: one that the channel knows, as the reply will be in it, too.
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
         self
@@ -140,11 +140,13 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
     ///
     /// Why the call failed.
     pub async fn response(self) -> Result<Response<P>, Status> {
+        let of = &self.method.reply;
         let (service, request) = self.into_request(Exchange::Unary)?;
         let response = service.call(request).await?;
         let format = response.format();
         let mut decoded = Ok(());
-        let response = response.map_body(|body| match P::decode(format, body) {
+        let decode = |body| serialize::decode::<P>(format, || service.formats(), of, body);
+        let response = response.map_body(|body| match decode(body) {
             Ok(message) => Some(message),
             Err(status) => {
                 decoded = Err(Status::new(
@@ -179,7 +181,8 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
     }
 
     fn into_request(self, exchange: Exchange) -> Result<(S, Request), Status> {
-        let body = message::encode(&self.message, self.format)
+        let table = || self.service.formats();
+        let body = serialize::encode(&self.message, self.format, table, &self.method.request)
             .map_err(|status| Status::new(Code::RequestUnencodable, status.message().to_owned()))?;
         let mut context = match self.context {
             Some(mut context) => {

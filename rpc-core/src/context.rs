@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::forwarding::{self, Forwarding};
 use crate::metadata::Key;
 use crate::parties::Names;
+use crate::serialize::FormatTable;
 use crate::stream::Pipe;
 use crate::time::Sleep;
 use crate::{Clock, Deadline, Metadata, Parties, PeerIdentity, Scope};
@@ -192,6 +193,13 @@ impl Context {
         if self.scope().timer().is_none() {
             self.inner_mut().scope = Some(Arc::clone(scope));
         }
+    }
+
+    /// Lets the messages of this call be in these formats, and no others beside protobuf, whatever is known where it takes
+    /// place. It costs two allocations: connections say so once for all calls ([`Site::with_formats`](crate::Site::with_formats)).
+    pub fn set_formats(&mut self, formats: Arc<dyn FormatTable>) {
+        let own = self.scope().with_formats(formats);
+        self.inner_mut().scope = Some(Arc::new(own));
     }
 
     /// Bounds the call by `deadline` too. The earlier one holds.

@@ -21,6 +21,7 @@
 //! * [`service`] – [`Service`] and its pointer form [`BoxService`]
 //! * [`filter`] – [`Filter`], how filters are put together, and [`DynFilter`]
 //! * [`message`] – [`Request`], [`Response`], and [`Message`]: what a body can be
+//! * [`serialize`] – formats beside protobuf: [`Serialization`], and the table of them
 //! * [`metadata`] – ordered keys to bytes, read on first use
 //! * [`chain`] – what belongs to a whole chain of calls: test traffic, environment, priority
 //! * [`forwarding`] – what of its caller's metadata a call takes along
@@ -58,6 +59,7 @@ pub mod observe;
 pub mod park;
 pub mod parties;
 pub mod scope;
+pub mod serialize;
 pub mod service;
 pub mod spawn;
 pub mod status;
@@ -82,6 +84,7 @@ pub use mount::Mount;
 pub use observe::{Event, Move, Observer};
 pub use parties::Parties;
 pub use scope::{Scope, Site};
+pub use serialize::{MessageType, Serialization};
 pub use service::{BoxService, Service};
 pub use spawn::{Claim, Executor, Job, Permit, Permits, Spawn, Work};
 pub use status::{Code, Origin, Status};

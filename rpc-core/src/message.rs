@@ -346,7 +346,8 @@ static NO_METADATA: Metadata = Metadata::new();
 
 /// What a body can be: it can be written in a [`Format`] and read back.
 ///
-/// Every prost message is one. Types of other formats implement it by hand:
+/// Every prost message is one, in protobuf by itself and in other formats by [`crate::Serialization`]. Types of other
+/// formats implement it by hand:
 ///
 /// ```
 /// use rpc_core::{Bytes, Format, Message, Status};
@@ -380,6 +381,13 @@ pub trait Message: Sized + Send + 'static {
     /// When the bytes are not a message of this type, or the format is not one it can be written in.
     fn decode(format: Format, body: Bytes) -> Result<Self, Status>;
 
+    /// Whether the type reads and writes that format by itself, so that no table of formats is asked for it. Default: it
+    /// knows whatever it is asked for, and says in [`Message::encode`] and [`Message::decode`] what it does not.
+    fn knows(format: Format) -> bool {
+        let _ = format;
+        true
+    }
+
     /// How many bytes [`Message::encode`] will append, if that is cheap to tell.
     fn encoded_len(&self, format: Format) -> usize {
         let _ = format;
@@ -409,6 +417,11 @@ impl<M: prost::Message + Default + 'static> Message for M {
             }),
             other => Err(unsupported(Code::Malformed, other)),
         }
+    }
+
+    /// Protobuf alone: the others are matters of [`crate::Serialization`].
+    fn knows(format: Format) -> bool {
+        format == Format::Protobuf
     }
 
     fn encoded_len(&self, _: Format) -> usize {

@@ -1,5 +1,7 @@
 //! Static tables that describe services. Generated code holds them; nothing at run time writes them.
 
+use crate::MessageType;
+
 /// What is known of a service before any call is made.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServiceDescriptor {
@@ -22,6 +24,8 @@ pub static ANY: ServiceDescriptor = ServiceDescriptor {
         service: "*",
         idempotency: Idempotency::Unknown,
         shape: Shape::Unary,
+        request: MessageType::UNKNOWN,
+        reply: MessageType::UNKNOWN,
     }],
 };
 
@@ -49,6 +53,10 @@ pub struct MethodDescriptor {
     pub idempotency: Idempotency,
     /// How many messages a call of it has.
     pub shape: Shape,
+    /// The type of its requests, for formats that have to know it; [`MessageType::UNKNOWN`] does for protobuf.
+    pub request: MessageType,
+    /// The type of its replies, likewise.
+    pub reply: MessageType,
 }
 
 /// How many messages a call has, each way.

@@ -5,20 +5,33 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::serialize::{FormatTable, ProtobufOnly};
 use crate::{Clock, PeerIdentity, Timer};
 
-/// What all connections of one loop share: how time is told and measured there, and whose loop it is.
+/// What all connections of one loop share: how time is told and measured there, which formats are known, and whose loop
+/// it is.
 pub struct Site {
     clock: Clock,
     timer: Option<Arc<dyn Timer>>,
+    formats: Option<Arc<dyn FormatTable>>,
     name: String,
 }
 
 impl Site {
     /// A site with that clock. Without a timer nothing can wait for a time there.
     pub fn new(clock: Clock, timer: Option<Arc<dyn Timer>>) -> Self {
-        let name = String::new();
-        Self { clock, timer, name }
+        Self {
+            clock,
+            timer,
+            formats: None,
+            name: String::new(),
+        }
+    }
+
+    /// The same site, where messages may be in these formats beside protobuf. Default: in no other.
+    pub fn with_formats(mut self, formats: Arc<dyn FormatTable>) -> Self {
+        self.formats = Some(formats);
+        self
     }
 
     /// The same site, of the server that has this name among services; empty if it has none.
@@ -33,6 +46,7 @@ impl fmt::Debug for Site {
         f.debug_struct("Site")
             .field("clock", &self.clock)
             .field("has_timer", &self.timer.is_some())
+            .field("formats", &self.formats)
             .field("name", &self.name)
             .finish()
     }
@@ -101,6 +115,18 @@ impl Scope {
         self
     }
 
+    /// The same place, where other formats are known. It does not hear any more of the connection's end.
+    pub(crate) fn with_formats(&self, formats: Arc<dyn FormatTable>) -> Self {
+        let site = Site::new(self.clock().clone(), self.timer().cloned());
+        let site = site.named(self.name()).with_formats(formats);
+        let other = Self::at(&Arc::new(site), self.peer());
+        other.gone.store(self.has_ended(), Ordering::Release);
+        match self.peer_identity() {
+            Some(identity) => other.with_identity(identity.clone()),
+            None => other,
+        }
+    }
+
     /// Says that the connection has ended: nobody waits for what its calls still do.
     pub fn end(&self) {
         self.gone.store(true, Ordering::Release);
@@ -127,6 +153,17 @@ impl Scope {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         self.site.as_ref().map_or(&SYSTEM, |site| &site.clock)
+    }
+
+    /// The formats beside protobuf in which messages may be.
+    pub fn formats(&self) -> &dyn FormatTable {
+        let formats = self.site.as_ref().and_then(|site| site.formats.as_deref());
+        formats.unwrap_or(&ProtobufOnly)
+    }
+
+    /// The same, for whoever needs them longer. `None` if there are none.
+    pub(crate) fn shared_formats(&self) -> Option<Arc<dyn FormatTable>> {
+        self.site.as_ref()?.formats.clone()
     }
 
     /// The name that the server here has among services; empty if it has none, or there is no server.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::forwarding::{Forwarding, STANDARD};
+use crate::serialize::{FormatTable, ProtobufOnly};
 use crate::{Request, Response, Status};
 
 /// Turns a request into a response or a status. The router, the client's channel, the loop-back of a test and a mock
@@ -20,6 +21,12 @@ pub trait Service: Send + Sync {
     /// was told; a service around a service passes on what that one says.
     fn forwarding(&self) -> &Forwarding {
         &STANDARD
+    }
+
+    /// The formats beside protobuf in which messages may be sent through this service. Default: none; a service that
+    /// stands before another passes on what that one has.
+    fn formats(&self) -> &dyn FormatTable {
+        &ProtobufOnly
     }
 
     /// The same service behind a pointer, for tables that hold different ones.
@@ -39,6 +46,10 @@ impl<S: Service> Service for Arc<S> {
     fn forwarding(&self) -> &Forwarding {
         S::forwarding(self)
     }
+
+    fn formats(&self) -> &dyn FormatTable {
+        S::formats(self)
+    }
 }
 
 /// A service behind a pointer. Each call costs one allocation.
@@ -52,6 +63,10 @@ impl Service for BoxService {
 
     fn forwarding(&self) -> &Forwarding {
         self.0.forwarding()
+    }
+
+    fn formats(&self) -> &dyn FormatTable {
+        self.0.formats()
     }
 
     fn boxed(self) -> BoxService {
@@ -71,6 +86,7 @@ pub(crate) type BoxFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, Sta
 pub(crate) trait Erased: Send + Sync {
     fn call(&self, request: Request) -> BoxFuture<'_>;
     fn forwarding(&self) -> &Forwarding;
+    fn formats(&self) -> &dyn FormatTable;
 }
 
 impl<S: Service> Erased for S {
@@ -80,5 +96,9 @@ impl<S: Service> Erased for S {
 
     fn forwarding(&self) -> &Forwarding {
         Service::forwarding(self)
+    }
+
+    fn formats(&self) -> &dyn FormatTable {
+        Service::formats(self)
     }
 }

@@ -6,13 +6,21 @@ pub use prost;
 pub use streams::{IncomingStream, IncomingUpload};
 
 use crate::message::{self, Message};
-use crate::{Code, Context, Format, Request, Response, Status};
+use crate::{Code, Context, Format, MessageType, Request, Response, Status, serialize};
 
 /// An incoming call between the bytes and the handler.
 #[derive(Debug)]
 pub struct Incoming {
     context: Context,
+    /// Present if the call is not in protobuf. Behind a pointer, as hardly a call has one and all are moved with it.
+    other: Option<Box<Other>>,
+}
+
+/// What has to be known for a reply that is not protobuf.
+#[derive(Debug)]
+struct Other {
     format: Format,
+    of: &'static MessageType,
 }
 
 impl Incoming {
@@ -20,12 +28,23 @@ impl Incoming {
     ///
     /// # Errors
     ///
-    /// When the body is not a message of that type.
+    /// When the body is not a message of that type, or nobody knows the format it is written in.
     pub fn open<M: Message>(request: Request) -> Result<(Self, M), Status> {
-        let format = request.format();
+        let (format, method) = (request.format(), request.method());
         let (context, body) = request.into_parts();
-        let message = M::decode(format, body)?;
-        Ok((Self { context, format }, message))
+        if matches!(format, Format::Protobuf) {
+            let message = M::decode(Format::Protobuf, body)?;
+            let call = Self {
+                context,
+                other: None,
+            };
+            return Ok((call, message));
+        }
+        let table = || context.scope().formats();
+        let message = serialize::decode(format, table, &method.request, body)?;
+        let of = &method.reply;
+        let other = Some(Box::new(Other { format, of }));
+        Ok((Self { context, other }, message))
     }
 
     /// What the call carries beside its message.
@@ -39,10 +58,18 @@ impl Incoming {
     ///
     /// The handler's, or that the reply cannot be written.
     pub fn close<M: Message>(self, result: Result<M, Status>) -> Result<Response, Status> {
-        let body = message::encode(&result?, self.format)?;
-        let mut response = Response::new(body);
-        response.set_format(self.format);
-        Ok(match self.context.into_trailer() {
+        let Self { context, other } = self;
+        let response = match other {
+            None => Response::new(message::encode(&result?, Format::Protobuf)?),
+            Some(other) => {
+                let table = || context.scope().formats();
+                let body = serialize::encode(&result?, other.format, table, other.of)?;
+                let mut response = Response::new(body);
+                response.set_format(other.format);
+                response
+            }
+        };
+        Ok(match context.into_trailer() {
             None => response,
             Some(trailer) => response.with_trailer(trailer),
         })

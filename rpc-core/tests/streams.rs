@@ -26,6 +26,8 @@ const fn method(path: &'static str, shape: Shape) -> MethodDescriptor {
         service: "test.Talk",
         idempotency: Idempotency::Unknown,
         shape,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     }
 }
 

@@ -16,6 +16,8 @@
 //! #     service: "demo.greeter.Greeter",
 //! #     idempotency: rpc_core::Idempotency::Unknown,
 //! #     shape: rpc_core::Shape::Unary,
+//! #     request: rpc_core::MessageType::UNKNOWN,
+//! #     reply: rpc_core::MessageType::UNKNOWN,
 //! # };
 //! struct Mirror;
 //!

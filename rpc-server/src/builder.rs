@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use rpc_codec::{Codecs, Limits};
+use rpc_codec::{Codecs, Formats, Limits};
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
 use rpc_net::{Listener, Post, Sharing};
@@ -177,6 +177,14 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         self
     }
 
+    /// In which formats messages may be. Default: protobuf, raw bytes, and JSON if it was built in.
+    ///
+    /// A response is written in the format of its request.
+    pub fn formats(mut self, formats: Formats) -> Self {
+        self.config.formats = formats;
+        self
+    }
+
     /// How long the server takes at most from being told to end until the end. Default: 10 s.
     pub fn drain(mut self, grace: Duration) -> Self {
         self.config.grace = grace;
@@ -295,12 +303,15 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
                 .clone()
         });
         let connections_max = self.config.connections();
+        let bytes_max = self.config.limits.decompressed_bytes_max;
+        let formats = self.config.formats.bounded(bytes_max);
         Ok(Arc::new(Shared {
             router: self.router,
             name: self.config.name,
             echoes_metadata: self.config.response_metadata_echo,
             admit: self.admit,
             observer: self.observer,
+            formats: Arc::new(formats),
             limits: Arc::new(self.config.limits),
             timeout: self.config.timeout,
             default_pool,

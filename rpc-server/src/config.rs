@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use rpc_codec::{Codecs, Limits};
+use rpc_codec::{Codecs, Formats, Limits};
 
 use crate::ServeError;
 use crate::pool;
@@ -20,6 +20,8 @@ pub struct Config {
     pub limits: Limits,
     /// How bodies are packed and unpacked. Default: all that the protocol has numbers for.
     pub codecs: Codecs,
+    /// In which formats messages may be. Default: protobuf, raw bytes, and JSON if it was built in.
+    pub formats: Formats,
     /// How many event loops serve connections. Default: half the cores, at least 1, at most 16.
     pub reactors: usize,
     /// How long an event loop that has nothing to do looks again without sleeping. Default: zero, it sleeps at once. See
@@ -57,6 +59,7 @@ impl Default for Config {
             response_metadata_echo: false,
             limits: Limits::default(),
             codecs: Codecs::default(),
+            formats: Formats::default(),
             reactors: thread::available_parallelism()
                 .map_or(1, |cores| (cores.get() / 2).clamp(1, 16)),
             busy_poll: Duration::ZERO,

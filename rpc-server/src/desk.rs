@@ -88,7 +88,8 @@ impl Desk {
     pub(crate) fn open(&mut self, link: Key, io: &IoOf<ServerDriver>) {
         let site = self.site.get_or_insert_with(|| {
             let (clock, timer) = (self.shared.clock.clone(), Arc::clone(io.timer()));
-            let site = Site::new(clock, Some(timer));
+            let formats = Arc::clone(&self.shared.formats);
+            let site = Site::new(clock, Some(timer)).with_formats(formats);
             Arc::new(site.named(self.shared.name.clone()))
         });
         let mut scope = Scope::at(site, io.peer(link));

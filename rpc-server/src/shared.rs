@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rpc_codec::Limits;
+use rpc_codec::{Formats, Limits};
 use rpc_core::{Clock, Event, Executor, Observer, Permit, Permits, Status};
 use rpc_policy::admit::Guards;
 
@@ -20,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) echoes_metadata: bool,
     pub(crate) admit: Guards,
     pub(crate) observer: Option<Box<dyn Observer>>,
+    pub(crate) formats: Arc<Formats>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) default_pool: Executor,

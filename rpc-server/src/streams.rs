@@ -68,6 +68,7 @@ impl Desk {
         let limits = &self.shared.limits;
         let terms = Terms {
             format: request.format(),
+            formats: Some(self.shared.formats.clone()),
             compression: request.compression(),
             packing: Some(self.shared.router.bodies().for_streams()),
             message_bytes_max: limits.stream_message_bytes_max(),

@@ -24,6 +24,8 @@
 //! #         service: "demo.Sleeper",
 //! #         idempotency: Idempotency::Unknown,
 //! #         shape: Shape::Unary,
+//! #         request: rpc_core::MessageType::UNKNOWN,
+//! #         reply: rpc_core::MessageType::UNKNOWN,
 //! #     }],
 //! # };
 //! /// Sleeps for 200 ms, then answers.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_codec::{Codecs, Limits, ret};
+use rpc_codec::{Codecs, Formats, Limits, ret};
 use rpc_core::message::Exchange;
+use rpc_core::serialize::FormatTable;
 use rpc_core::stream::Terms;
 use rpc_core::time::Sleep;
 use rpc_core::{
-    Bytes, Cause, Clock, Code, Compression, Context, Deadline, Request, Response, Scope, Service,
-    Status,
+    Bytes, Cause, Clock, Code, Compression, Context, Deadline, Format, Request, Response, Scope,
+    Service, Site, Status,
 };
 use rpc_server::Router;
 
@@ -39,6 +40,8 @@ use streams::{OnThread, Outcome};
 /// #     index: 0, name: "Say", path: "/demo.Nobody/Say", alias: None, service: "demo.Nobody",
 /// #     idempotency: Idempotency::Unknown,
 /// #     shape: Shape::Unary,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 ///
 /// let channel = Loopback::new(Router::new());
@@ -60,6 +63,8 @@ use streams::{OnThread, Outcome};
 /// #         index: 0, name: "Repeat", path: "/demo.Parrot/Repeat", alias: None, service: "demo.Parrot",
 /// #         idempotency: Idempotency::Unknown,
 /// #         shape: Shape::ServerStream,
+/// #         request: rpc_core::MessageType::UNKNOWN,
+/// #         reply: rpc_core::MessageType::UNKNOWN,
 /// #     }],
 /// # };
 /// # struct Parrot;
@@ -87,6 +92,7 @@ use streams::{OnThread, Outcome};
 pub struct Loopback {
     router: Arc<Router>,
     scope: Arc<Scope>,
+    formats: Formats,
     limits: Arc<Limits>,
     timeout: Option<Duration>,
     caller: String,
@@ -103,13 +109,11 @@ impl Loopback {
         if let Err(error) = router.check() {
             panic!("{error}");
         }
+        let formats = Formats::default();
         Self {
             router: Arc::new(router),
-            scope: Arc::new(Scope::new(
-                Clock::system(),
-                Some(Arc::new(Ringer::default())),
-                None,
-            )),
+            scope: scope(&formats),
+            formats,
             limits: Arc::new(Limits::default()),
             timeout: Some(Duration::from_secs(1)),
             caller: String::new(),
@@ -135,6 +139,13 @@ impl Loopback {
         self
     }
 
+    /// In which formats messages may be, at both ends. Default: protobuf, raw bytes, and JSON if it was built in.
+    pub fn formats(mut self, formats: Formats) -> Self {
+        self.scope = scope(&formats);
+        self.formats = formats;
+        self
+    }
+
     /// What a failure would be after a wire: only its numbers and its text get through.
     fn carried(&self, status: &Status) -> Status {
         let returned = ret::to_wire(status);
@@ -149,6 +160,7 @@ impl Loopback {
             let frame = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
             let terms = Terms {
                 format: request.format(),
+                formats: Some(Arc::new(self.formats.clone())),
                 message_bytes_max: frame.saturating_sub(FRAME_HEADER),
                 ..Terms::plain().clone()
             };
@@ -159,6 +171,36 @@ impl Loopback {
         let router = Arc::clone(&self.router);
         let time_out = time_out(request.context());
         OnThread::run(async move { within(time_out, router.call(request)).await.ok() })
+    }
+
+    /// The request as the other end sees it: what is left of the time is its caller's, and nothing is packed.
+    fn arrived(&self, mut request: Request) -> Request {
+        let attachment = request.attachment().clone();
+        let pipe = request.take_pipe();
+        let other_path = request.other_path().map(str::to_owned);
+        let format = request.format();
+        let sent = request.context();
+        let mut context = Context::new(sent.scope());
+        // A call on behalf of another keeps the scope of that one, whose formats need not be those of this channel.
+        if format != Format::Protobuf && !Arc::ptr_eq(sent.scope(), &self.scope) {
+            context.set_formats(Arc::new(self.formats.clone()));
+        }
+        context.set_metadata(sent.metadata().clone());
+        context.set_marks(sent.marks());
+        if let Some(deadline) = sent.deadline() {
+            context.narrow(deadline.inherited());
+        }
+        *request.context_mut() = context;
+        request.set_attachment(attachment);
+        if let Some(pipe) = pipe {
+            request.set_pipe(pipe);
+        }
+        if let Some(path) = other_path {
+            request.set_path(path);
+        }
+        request.set_timeout(None);
+        request.set_compression(Compression::None);
+        request
     }
 
     fn unpacked(&self, mut response: Response) -> Result<Response, Status> {
@@ -175,6 +217,10 @@ impl Loopback {
 }
 
 impl Service for Loopback {
+    fn formats(&self) -> &dyn FormatTable {
+        &self.formats
+    }
+
     async fn call(&self, mut request: Request) -> Result<Response, Status> {
         let exchange = request.exchange();
         let is_stream = exchange == Exchange::Stream;
@@ -193,7 +239,7 @@ impl Service for Loopback {
             return Err(out_of_time(deadline));
         }
         let time_out = time_out(request.context());
-        let mut request = arrived(request);
+        let mut request = self.arrived(request);
         request.context_mut().set_names(&self.caller, &self.callee);
         let result = if is_stream {
             within(time_out, self.streamed(request)).await?
@@ -218,29 +264,11 @@ impl fmt::Debug for Loopback {
     }
 }
 
-/// The request as the other end sees it: what is left of the time is its caller's, and nothing is packed.
-fn arrived(mut request: Request) -> Request {
-    let attachment = request.attachment().clone();
-    let pipe = request.take_pipe();
-    let other_path = request.other_path().map(str::to_owned);
-    let sent = request.context();
-    let mut context = Context::new(sent.scope());
-    context.set_metadata(sent.metadata().clone());
-    context.set_marks(sent.marks());
-    if let Some(deadline) = sent.deadline() {
-        context.narrow(deadline.inherited());
-    }
-    *request.context_mut() = context;
-    request.set_attachment(attachment);
-    if let Some(pipe) = pipe {
-        request.set_pipe(pipe);
-    }
-    if let Some(path) = other_path {
-        request.set_path(path);
-    }
-    request.set_timeout(None);
-    request.set_compression(Compression::None);
-    request
+/// Where calls through a loop-back take place.
+fn scope(formats: &Formats) -> Arc<Scope> {
+    let site = Site::new(Clock::system(), Some(Arc::new(Ringer::default())));
+    let site = site.with_formats(Arc::new(formats.clone()));
+    Arc::new(Scope::at(&Arc::new(site), None))
 }
 
 /// What a frame has beside the message of a stream.

@@ -6,9 +6,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rpc_codec::Formats;
 use rpc_core::message::Exchange;
+use rpc_core::serialize::{self, FormatTable};
 use rpc_core::stub::Incoming;
-use rpc_core::{Bytes, Code, Context, Format, Message, Request, Response, Service, Status};
+use rpc_core::{
+    Bytes, Code, Context, Format, Message, MethodDescriptor, Request, Response, Service, Status,
+};
 
 use streams::StreamAnswer;
 
@@ -21,6 +25,8 @@ use streams::StreamAnswer;
 /// #     index: 0, name: "Say", path: "/demo.Parrot/Say", alias: None, service: "demo.Parrot",
 /// #     idempotency: Idempotency::Unknown,
 /// #     shape: Shape::Unary,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 /// # fn say<S: rpc_core::Service>(service: S, text: &'static str) -> Call<S, Raw, Raw> {
 /// #     Call::new(service, &SAY, Raw(text.into()))
@@ -37,7 +43,7 @@ use streams::StreamAnswer;
 ///
 /// Streams are answered by [`Mock::on_server_stream`], [`Mock::on_client_stream`] and [`Mock::on_duplex`].
 ///
-/// Clones share what they answer and what they remember.
+/// It knows the formats that servers know by default. Clones share what they answer and what they remember.
 #[derive(Clone, Default)]
 pub struct Mock {
     shared: Arc<Shared>,
@@ -49,6 +55,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     /// The messages that came by streams.
     streamed: Mutex<Vec<Streamed>>,
+    formats: Formats,
 }
 
 #[derive(Clone)]
@@ -61,7 +68,7 @@ type UnaryAnswer = dyn Fn(Request) -> Result<Response, Status> + Send + Sync;
 
 /// A message of a stream as it came.
 struct Streamed {
-    path: &'static str,
+    method: &'static MethodDescriptor,
     format: Format,
     message: Bytes,
 }
@@ -105,14 +112,20 @@ impl Mock {
         let requests = self.requests().into_iter();
         let unary = requests.filter(|request| request.exchange() != Exchange::Stream);
         let unary = unary.filter(|request| request.method().path == path);
-        let unary = unary.map(|request| (request.format(), request.into_body()));
+        let unary = unary.map(|request| {
+            let of = &request.method().request;
+            (request.format(), of, request.into_body())
+        });
         let streamed = lock(&self.shared.streamed);
-        let streamed = streamed.iter().filter(|streamed| streamed.path == path);
-        let streamed = streamed.map(|it| (it.format, it.message.clone()));
+        let streamed = streamed
+            .iter()
+            .filter(|streamed| streamed.method.path == path);
+        let streamed = streamed.map(|it| (it.format, &it.method.request, it.message.clone()));
         unary
             .chain(streamed)
-            .map(|(format, message)| {
-                Q::decode(format, message).unwrap_or_else(|status| {
+            .map(|(format, of, message)| {
+                let read = serialize::decode::<Q>(format, || &self.shared.formats, of, message);
+                read.unwrap_or_else(|status| {
                     panic!("a message for {path} is of another type: {status}")
                 })
             })
@@ -121,7 +134,15 @@ impl Mock {
 }
 
 impl Service for Mock {
-    async fn call(&self, request: Request) -> Result<Response, Status> {
+    fn formats(&self) -> &dyn FormatTable {
+        &self.shared.formats
+    }
+
+    async fn call(&self, mut request: Request) -> Result<Response, Status> {
+        if request.format() != Format::Protobuf {
+            let formats = Arc::new(self.shared.formats.clone());
+            request.context_mut().set_formats(formats);
+        }
         let path = request.method().path;
         lock(&self.shared.requests).push(request.clone());
         // The lock is given back first: what answers may call the mock.

@@ -21,6 +21,8 @@ static ALIASED: ServiceDescriptor = ServiceDescriptor {
         service: "test.Aliased",
         idempotency: Idempotency::Unknown,
         shape: Shape::Unary,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     }],
 };
 

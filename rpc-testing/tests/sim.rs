@@ -461,6 +461,8 @@ fn an_unknown_method_is_12() {
         service: "test.Desk",
         idempotency: Idempotency::Unknown,
         shape: Shape::Unary,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     };
     let mut sim = Sim::seeded(15);
     let server = sim.server(Router::new().mount(echo()));

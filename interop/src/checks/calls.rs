@@ -88,6 +88,8 @@ pub(super) const NO_METHOD: MethodDescriptor = MethodDescriptor {
     service: "tern.interop.v1.Interop",
     idempotency: Idempotency::Unknown,
     shape: Shape::Unary,
+    request: tern::MessageType::UNKNOWN,
+    reply: tern::MessageType::UNKNOWN,
 };
 
 pub(super) const NO_SERVICE: MethodDescriptor = MethodDescriptor {

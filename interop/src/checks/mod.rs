@@ -4,6 +4,7 @@ pub mod bytes;
 pub mod calls;
 pub mod carried;
 pub mod ends;
+pub mod formats;
 pub mod java_calls;
 pub mod java_quirks;
 pub mod quirks;

@@ -16,7 +16,7 @@ use crate::go::{Mode, Transport};
 use crate::wire::{Request, Wire};
 
 /// All of them.
-pub const CHECKS: [Check<Peers>; 11] = [
+pub const CHECKS: [Check<Peers>; 13] = [
     check("the answer to id 0 has an empty head", empty_head),
     check("the version byte comes back as it was", version),
     check("metadata comes back unasked", metadata),
@@ -28,6 +28,8 @@ pub const CHECKS: [Check<Peers>; 11] = [
     check("a FIN loses the answers in flight", fin),
     check("its client goes by bytes 10 to 13", correlation),
     check("its client rounds its time down", rounded_down),
+    check("JSON with unknown fields: ret 1", unknown_fields),
+    check("JSON without a body is the empty message", no_json),
 ];
 
 const fn check(name: &'static str, run: fn(&Peers)) -> Check<Peers> {
@@ -93,6 +95,40 @@ fn silence(peers: &Peers) {
     let response = wire.call(&Request::echo(2, b"in time", 400));
     assert_eq!(response.request_id, 2);
     wire.expect_alive();
+}
+
+fn unknown_fields(peers: &Peers) {
+    let server = peers.go.server(peers.transport, &[]);
+    let mut wire = Wire::connect(server.address());
+    let json = |id, text: &'static [u8]| Request {
+        func: "/tern.interop.v1.Formats/Echo",
+        content_type: 2,
+        body: text.into(),
+        ..Request::echo(id, b"", 0)
+    };
+    wire.call(&json(1, br#"{"from_the_future":1}"#))
+        .expect_ret(1);
+    let known = wire.call(&json(2, br#"{"small":1}"#));
+    assert_eq!((known.ret, known.func_ret), (0, 0), "{}", known.message);
+}
+
+fn no_json(peers: &Peers) {
+    let server = peers.go.server(peers.transport, &[]);
+    let mut wire = Wire::connect(server.address());
+    let request = Request {
+        func: "/tern.interop.v1.Formats/Echo",
+        content_type: 2,
+        ..Request::echo(1, b"", 0)
+    };
+    assert!(request.body.is_empty());
+    let response = wire.call(&request);
+    assert_eq!(
+        (response.ret, response.func_ret),
+        (0, 0),
+        "{}",
+        response.message
+    );
+    assert!(response.body.starts_with(b"{"), "{:?}", response.body);
 }
 
 fn one_way(peers: &Peers) {

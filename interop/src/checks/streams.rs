@@ -223,6 +223,8 @@ fn unknown(peers: &StreamPeers) {
         service: "tern.interop.v1.Streams",
         idempotency: tern::Idempotency::Unknown,
         shape: Shape::Duplex,
+        request: tern::MessageType::UNKNOWN,
+        reply: tern::MessageType::UNKNOWN,
     };
     let server = peers.go.stream_server();
     let channel = Channel::to("tern.interop.v1.Streams", server.address());

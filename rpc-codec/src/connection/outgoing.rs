@@ -211,6 +211,8 @@ mod tests {
             service: "test.Echo",
             idempotency: Idempotency::Unknown,
             shape: Shape::Unary,
+            request: rpc_core::MessageType::UNKNOWN,
+            reply: rpc_core::MessageType::UNKNOWN,
         };
         [METHOD; 10]
     };

@@ -30,6 +30,8 @@ static METHOD: MethodDescriptor = MethodDescriptor {
     service: "demo.Greeter",
     idempotency: Idempotency::Unknown,
     shape: Shape::Unary,
+    request: rpc_core::MessageType::UNKNOWN,
+    reply: rpc_core::MessageType::UNKNOWN,
 };
 
 /// Runs a script: four bytes that seed the driver's choices, then what the server sends. Says whether the connection

@@ -1,6 +1,8 @@
 //! What the seeded tests and the fuzzers share.
 
 mod client_driver;
+#[cfg(feature = "json")]
+pub(crate) mod json;
 mod oracle;
 mod random;
 mod reference;

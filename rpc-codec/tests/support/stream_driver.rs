@@ -37,6 +37,8 @@ static METHOD: MethodDescriptor = MethodDescriptor {
     service: "demo.Greeter",
     idempotency: Idempotency::Unknown,
     shape: Shape::Duplex,
+    request: rpc_core::MessageType::UNKNOWN,
+    reply: rpc_core::MessageType::UNKNOWN,
 };
 
 /// Runs a script against an answering end: four bytes that seed the driver's choices, then what the peer sends. Says

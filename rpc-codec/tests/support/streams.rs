@@ -30,6 +30,8 @@ pub(crate) static METHOD: MethodDescriptor = MethodDescriptor {
     service: "demo.Greeter",
     idempotency: Idempotency::Unknown,
     shape: Shape::Duplex,
+    request: rpc_core::MessageType::UNKNOWN,
+    reply: rpc_core::MessageType::UNKNOWN,
 };
 
 /// A frame of a stream as bytes.

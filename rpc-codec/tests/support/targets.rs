@@ -17,7 +17,7 @@ use super::{
 pub(crate) type Target = (&'static str, fn(&[u8]) -> Result<bool, String>);
 
 /// All of them.
-pub(crate) const ALL: [Target; 16] = [
+pub(crate) const ALL: &[Target] = &[
     ("frame_decoder", frame_decoder),
     ("request_head", oracle::compare_request),
     ("response_head", oracle::compare_response),
@@ -44,6 +44,8 @@ pub(crate) const ALL: [Target; 16] = [
     ("stream_meta", stream_oracle::compare),
     ("stream_server", stream_driver::run_server),
     ("stream_client", stream_driver::run_client),
+    #[cfg(feature = "json")]
+    ("json", super::json::run),
 ];
 
 /// The frames in any bytes, which arrive in pieces, against a reader that shares nothing with ours.

@@ -125,8 +125,8 @@ impl<S: Service + 'static, K: Kind> StreamCall<S, K> {
         let call = Running::new(Box::pin(async move { service.call(request).await }));
         Opened {
             kind: self.kind,
-            outbound: Outbound::to_handler(ours.writer, call.clone()),
-            inbound: Inbound::of_handler(ours.reader, call),
+            outbound: Outbound::to_handler(ours.writer, &self.method.request, call.clone()),
+            inbound: Inbound::of_handler(ours.reader, &self.method.reply, call),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use super::Reader;
 use super::running::{Half, Running};
 use crate::message::Message;
-use crate::{Bytes, Code, Compression, Metadata, Response, Status, park};
+use crate::{Bytes, Code, Compression, MessageType, Metadata, Response, Status, park, serialize};
 
 /// The messages that the other end of a stream sends, in their order.
 ///
@@ -20,6 +20,8 @@ use crate::{Bytes, Code, Compression, Metadata, Response, Status, park};
 #[must_use = "a stream whose handles are dropped is given up"]
 pub struct Inbound<T> {
     reader: Reader,
+    /// What formats have to know of the type.
+    of: &'static MessageType,
     /// Present at the asking end, where the call's result is how the stream ended.
     call: Option<Running>,
     end: Option<Result<Response, Status>>,
@@ -30,18 +32,19 @@ pub struct Inbound<T> {
 
 impl<T: Message> Inbound<T> {
     /// The messages of a caller, for a handler.
-    pub(crate) fn of_caller(reader: Reader) -> Self {
-        Self::new(reader, None)
+    pub(crate) fn of_caller(reader: Reader, of: &'static MessageType) -> Self {
+        Self::new(reader, of, None)
     }
 
     /// The messages of the handler that `call` has reached.
-    pub(super) fn of_handler(reader: Reader, call: Running) -> Self {
-        Self::new(reader, Some(call))
+    pub(super) fn of_handler(reader: Reader, of: &'static MessageType, call: Running) -> Self {
+        Self::new(reader, of, Some(call))
     }
 
-    fn new(reader: Reader, call: Option<Running>) -> Self {
+    fn new(reader: Reader, of: &'static MessageType, call: Option<Running>) -> Self {
         Self {
             reader,
+            of,
             call,
             end: None,
             is_told: false,
@@ -187,7 +190,9 @@ impl<T: Message> Inbound<T> {
             }
             _ => Ok(message),
         };
-        let read = read.and_then(|message| T::decode(terms.format, message));
+        let read = read.and_then(|message| {
+            serialize::decode(terms.format, || terms.table(), self.of, message)
+        });
         match &self.call {
             None => read,
             Some(_) => read.map_err(|status| {

@@ -10,8 +10,8 @@ use std::thread;
 use super::Writer;
 use super::lane::nobody_reads;
 use super::running::{Half, Running};
-use crate::message::{self, Message};
-use crate::{Bytes, Code, Compression, Status, park};
+use crate::message::Message;
+use crate::{Bytes, Code, Compression, MessageType, Status, park, serialize};
 
 /// Where the messages of this end of a stream go in.
 ///
@@ -22,6 +22,8 @@ use crate::{Bytes, Code, Compression, Status, park};
 #[must_use = "dropping it says that no message follows"]
 pub struct Outbound<T> {
     writer: Writer,
+    /// What formats have to know of the type.
+    of: &'static MessageType,
     /// Present at the asking end.
     call: Option<Running>,
     /// Whether being dropped is the orderly end of this direction.
@@ -31,18 +33,19 @@ pub struct Outbound<T> {
 
 impl<T: Message> Outbound<T> {
     /// Where a handler's messages go in.
-    pub(crate) fn to_caller(writer: Writer) -> Self {
-        Self::new(writer, None)
+    pub(crate) fn to_caller(writer: Writer, of: &'static MessageType) -> Self {
+        Self::new(writer, of, None)
     }
 
     /// Where the messages for the handler that `call` reaches go in.
-    pub(super) fn to_handler(writer: Writer, call: Running) -> Self {
-        Self::new(writer, Some(call))
+    pub(super) fn to_handler(writer: Writer, of: &'static MessageType, call: Running) -> Self {
+        Self::new(writer, of, Some(call))
     }
 
-    fn new(writer: Writer, call: Option<Running>) -> Self {
+    fn new(writer: Writer, of: &'static MessageType, call: Option<Running>) -> Self {
         Self {
             writer,
+            of,
             call,
             ends_in_order: true,
             message: PhantomData,
@@ -75,7 +78,7 @@ impl<T: Message> Outbound<T> {
     }
 
     fn encoded(&self, message: &T) -> Result<Bytes, Status> {
-        encoded(&self.writer, message).map_err(|status| match self.call {
+        encoded(&self.writer, message, self.of).map_err(|status| match self.call {
             None => status,
             Some(_) => Status::new(Code::RequestUnencodable, status.message().to_owned()),
         })
@@ -99,9 +102,13 @@ impl<T: Message> Outbound<T> {
 }
 
 /// A message as it is sent, packed if the stream's are.
-pub(crate) fn encoded<T: Message>(writer: &Writer, message: &T) -> Result<Bytes, Status> {
+pub(crate) fn encoded<T: Message>(
+    writer: &Writer,
+    message: &T,
+    of: &'static MessageType,
+) -> Result<Bytes, Status> {
     let terms = writer.terms();
-    let mut encoded = message::encode(message, terms.format)?;
+    let mut encoded = serialize::encode(message, terms.format, || terms.table(), of)?;
     if let Some(packing) = &terms.packing {
         // Nothing says of a message whether it is packed, so all are but the empty one.
         if terms.compression != Compression::None && !encoded.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::serialize::{FormatTable, ProtobufOnly};
 use crate::{Compression, Format, Status};
 
 /// How the messages of one direction of a stream are written. The end that opens the stream names them for both
@@ -13,6 +14,8 @@ use crate::{Compression, Format, Status};
 pub struct Terms {
     /// How messages are written.
     pub format: Format,
+    /// The formats that are known beside protobuf. Without it none is.
+    pub formats: Option<Arc<dyn FormatTable>>,
     /// How they are packed.
     pub compression: Compression,
     /// What packs them. Without it they are not packed.
@@ -26,11 +29,17 @@ impl Terms {
     pub fn plain() -> &'static Self {
         static PLAIN: Terms = Terms {
             format: Format::Protobuf,
+            formats: None,
             compression: Compression::None,
             packing: None,
             message_bytes_max: usize::MAX,
         };
         &PLAIN
+    }
+
+    /// The formats that are known beside protobuf.
+    pub(crate) fn table(&self) -> &dyn FormatTable {
+        self.formats.as_deref().unwrap_or(&ProtobufOnly)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::message::Message;
 use crate::stream::{Inbound, Outbound, Pipe, Terms, Writer, encoded};
-use crate::{Bytes, Code, Context, Request, Response, Status};
+use crate::{Bytes, Code, Context, MessageType, Request, Response, Status};
 
 /// An incoming stream whose handler writes its messages itself, or has none.
 #[derive(Debug)]
@@ -19,14 +19,16 @@ impl IncomingStream {
     pub async fn server_stream<Q: Message, P: Message>(
         request: Request,
     ) -> Result<(Self, Q, Outbound<P>), Status> {
+        let method = request.method();
         let (context, pipe) = opened(request)?;
-        let mut inbound = Inbound::of_caller(pipe.reader);
+        let mut inbound = Inbound::of_caller(pipe.reader, &method.request);
         let Some(message) = inbound.next().await? else {
             let text =
                 "the caller ended its side of the stream without the one message that opens it";
             return Err(Status::new(Code::Malformed, text));
         };
-        Ok((Self { context }, message, Outbound::to_caller(pipe.writer)))
+        let outbound = Outbound::to_caller(pipe.writer, &method.reply);
+        Ok((Self { context }, message, outbound))
     }
 
     /// Takes a request apart whose caller sends and receives many messages.
@@ -37,9 +39,11 @@ impl IncomingStream {
     pub fn duplex<Q: Message, P: Message>(
         request: Request,
     ) -> Result<(Self, Inbound<Q>, Outbound<P>), Status> {
+        let method = request.method();
         let (context, pipe) = opened(request)?;
-        let inbound = Inbound::of_caller(pipe.reader);
-        Ok((Self { context }, inbound, Outbound::to_caller(pipe.writer)))
+        let inbound = Inbound::of_caller(pipe.reader, &method.request);
+        let outbound = Outbound::to_caller(pipe.writer, &method.reply);
+        Ok((Self { context }, inbound, outbound))
     }
 
     /// What the call carries beside its messages.
@@ -62,6 +66,7 @@ impl IncomingStream {
 pub struct IncomingUpload {
     context: Context,
     writer: Writer,
+    of: &'static MessageType,
 }
 
 impl IncomingUpload {
@@ -71,12 +76,14 @@ impl IncomingUpload {
     ///
     /// When the request opens no stream.
     pub fn open<Q: Message>(request: Request) -> Result<(Self, Inbound<Q>), Status> {
+        let method = request.method();
         let (context, pipe) = opened(request)?;
         let call = Self {
             context,
             writer: pipe.writer,
+            of: &method.reply,
         };
-        Ok((call, Inbound::of_caller(pipe.reader)))
+        Ok((call, Inbound::of_caller(pipe.reader, &method.request)))
     }
 
     /// What the call carries beside its messages.
@@ -90,7 +97,7 @@ impl IncomingUpload {
     ///
     /// The handler's, or that the reply cannot be written.
     pub fn close<P: Message>(self, result: Result<P, Status>) -> Result<Response, Status> {
-        let reply = encoded(&self.writer, &result?)?;
+        let reply = encoded(&self.writer, &result?, self.of)?;
         // One message is taken in any case; a caller who is gone reads nothing.
         let _is_read = self.writer.put(reply);
         self.writer.end(Ok(()));
@@ -110,6 +117,7 @@ fn opened(mut request: Request) -> Result<(Context, Pipe), Status> {
     // Whoever brought the stream has said so by now, unless nothing lies between caller and handler.
     let terms = Terms {
         format: request.format(),
+        formats: request.context().scope().shared_formats(),
         ..Terms::plain().clone()
     };
     pipe.reader.set_terms(terms.clone());

@@ -37,6 +37,8 @@ pub(crate) mod tests {
             service: "test.Service",
             idempotency,
             shape: Shape::Unary,
+            request: rpc_core::MessageType::UNKNOWN,
+            reply: rpc_core::MessageType::UNKNOWN,
         }
     }
 

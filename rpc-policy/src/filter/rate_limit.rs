@@ -34,6 +34,8 @@ use crate::token_bucket::TokenBucket;
 /// #     service: "demo.greeter.Greeter",
 /// #     idempotency: rpc_core::Idempotency::Unknown,
 /// #     shape: rpc_core::Shape::Unary,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 /// let limit = RateLimit::per_second(50_000).burst(1);
 /// let now = Clock::system().now();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rpc_core::stream::Inbound;
 use rpc_core::stub::{IncomingStream, IncomingUpload};
-use rpc_core::{Context, Format, Message, Raw, Request, Response, Status};
+use rpc_core::{
+    Context, Format, Message, MethodDescriptor, Raw, Request, Response, Status, serialize,
+};
 
 use super::{Answer, Mock, Shared, Streamed, lock};
 
@@ -29,10 +31,10 @@ impl Mock {
         self.on_stream(path, move |request, shared| {
             let answer = Arc::clone(&answer);
             async move {
-                let format = request.format();
+                let (method, format) = (request.method(), request.format());
                 let (call, message, mut outbound) =
                     IncomingStream::server_stream::<Raw, P>(request).await?;
-                let message = shared.remember(path, format, message)?;
+                let message = shared.remember(method, format, message)?;
                 let replies = answer(call.context(), message)?;
                 for reply in replies {
                     outbound.send(reply).await?;
@@ -52,10 +54,10 @@ impl Mock {
         self.on_stream(path, move |request, shared| {
             let answer = Arc::clone(&answer);
             async move {
-                let format = request.format();
+                let (method, format) = (request.method(), request.format());
                 let (call, mut inbound) = IncomingUpload::open::<Raw>(request)?;
                 let mut messages = Vec::new();
-                while let Some(message) = shared.next(path, format, &mut inbound).await? {
+                while let Some(message) = shared.next(method, format, &mut inbound).await? {
                     messages.push(message);
                 }
                 let reply = answer(call.context(), messages);
@@ -78,9 +80,9 @@ impl Mock {
         self.on_stream(path, move |request, shared| {
             let answer = Arc::clone(&answer);
             async move {
-                let format = request.format();
+                let (method, format) = (request.method(), request.format());
                 let (call, mut inbound, mut outbound) = IncomingStream::duplex::<Raw, P>(request)?;
-                while let Some(message) = shared.next(path, format, &mut inbound).await? {
+                while let Some(message) = shared.next(method, format, &mut inbound).await? {
                     let replies = answer(call.context(), message)?;
                     for reply in replies {
                         outbound.send(reply).await?;
@@ -108,27 +110,27 @@ impl Shared {
     /// The next message of a stream, which is remembered.
     async fn next<Q: Message>(
         &self,
-        path: &'static str,
+        method: &'static MethodDescriptor,
         format: Format,
         inbound: &mut Inbound<Raw>,
     ) -> Result<Option<Q>, Status> {
         let message = inbound.next().await?;
         message
-            .map(|message| self.remember(path, format, message))
+            .map(|message| self.remember(method, format, message))
             .transpose()
     }
 
     fn remember<Q: Message>(
         &self,
-        path: &'static str,
+        method: &'static MethodDescriptor,
         format: Format,
         message: Raw,
     ) -> Result<Q, Status> {
         lock(&self.streamed).push(Streamed {
-            path,
+            method,
             format,
             message: message.0.clone(),
         });
-        Q::decode(format, message.0)
+        serialize::decode(format, || &self.formats, &method.request, message.0)
     }
 }

@@ -65,6 +65,8 @@ use task::Tasks;
 /// #     index: 0, name: "Say", path: "/demo.Nobody/Say", alias: None, service: "demo.Nobody",
 /// #     idempotency: Idempotency::Unknown,
 /// #     shape: Shape::Unary,
+/// #     request: rpc_core::MessageType::UNKNOWN,
+/// #     reply: rpc_core::MessageType::UNKNOWN,
 /// # };
 /// # fn say<S: rpc_core::Service>(service: S) -> Call<S, Raw, Raw> { Call::new(service, &SAY, Raw("hello".into())) }
 /// let mut sim = Sim::seeded(7).latency(Duration::from_millis(1)..Duration::from_millis(5));

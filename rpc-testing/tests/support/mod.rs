@@ -54,6 +54,8 @@ const fn method(
         service: "test.Desk",
         idempotency,
         shape: Shape::Unary,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     }
 }
 

@@ -35,6 +35,8 @@ const fn method(
         service: "test.Talk",
         idempotency: Idempotency::Idempotent,
         shape,
+        request: rpc_core::MessageType::UNKNOWN,
+        reply: rpc_core::MessageType::UNKNOWN,
     }
 }
 

@@ -30,6 +30,7 @@ const TARGETS: &[(&str, u32)] = &[
     ("stream_meta", 200_000),
     ("stream_server", 50_000),
     ("stream_client", 50_000),
+    ("json", 50_000),
 ];
 
 pub(crate) fn run() -> Outcome {
@@ -47,10 +48,12 @@ pub(crate) fn run() -> Outcome {
 /// Optimised, but with overflow checks and the assertions that guard invariants.
 fn seeded() -> Outcome {
     let mutations = env::var("TERN_MUTATIONS").unwrap_or_else(|_| MUTATIONS.to_owned());
-    let run = Run::cargo("test --release --package rpc-codec --test mutations -- --nocapture")
-        .env("TERN_MUTATIONS", &mutations)
-        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
-        .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
+    let run = Run::cargo(
+        "test --release --package rpc-codec --features json --test mutations -- --nocapture",
+    )
+    .env("TERN_MUTATIONS", &mutations)
+    .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+    .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
     counted(run)
 }
 
