@@ -459,22 +459,25 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         link.is_dirty = false;
-        link.machine.poll_output(&mut link.output, now);
-        let mut written = write_out(link, wire, now);
-        if written.is_ok() && link.machine.has_more() {
-            written = refill(link, wire, now).map(|has_more| {
-                if has_more {
-                    link.mark_dirty(key, &mut self.io.dirty);
-                }
-            });
-        }
-        match written {
-            Ok(()) => {
-                self.deliver_news(key);
-                self.after_flush(key);
+        let mut fills = 0;
+        let written = loop {
+            link.machine.poll_output(&mut link.output, now);
+            let written = write_out(link, wire, now);
+            fills += 1;
+            if written.is_err() || link.is_blocked || !link.machine.has_more() {
+                break written;
             }
-            Err(error) => self.remove(key, CloseReason::of(&error)),
+            if fills == FILLS_PER_TURN {
+                // The rest has its next turn with the others.
+                link.mark_dirty(key, &mut self.io.dirty);
+                break written;
+            }
+        };
+        if let Err(error) = written {
+            return self.remove(key, CloseReason::of(&error));
         }
+        self.deliver_news(key);
+        self.after_flush(key);
     }
 
     /// Hands to the driver what happened and is no event.
@@ -621,24 +624,6 @@ fn is_held_back_no_more<M: Connection>(link: &Link<M>) -> bool {
 fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
     link.stalled_since()
         .map(|since| since + link.machine.limits().write_stall)
-}
-
-/// Writes what streams have to say while the socket takes it. Returns whether they have more; that has its next turn with
-/// the others.
-#[inline(never)]
-fn refill<M: Connection, W: Wire>(
-    link: &mut Link<M>,
-    wire: &mut W,
-    now: Instant,
-) -> io::Result<bool> {
-    for _ in 1..FILLS_PER_TURN {
-        if link.is_blocked || !link.machine.has_more() {
-            return Ok(false);
-        }
-        link.machine.poll_output(&mut link.output, now);
-        write_out(link, wire, now)?;
-    }
-    Ok(!link.is_blocked && link.machine.has_more())
 }
 
 fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {
