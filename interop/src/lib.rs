@@ -6,6 +6,7 @@
 //! ```text
 //! cargo test -p tern-interop          # the checks
 //! cargo run -p tern-interop           # the same, as a table
+//! cargo run -p tern-interop -- --write-docs    # the matrix, into docs/interop.md
 //! ```
 //!
 //! # Layout
@@ -15,11 +16,16 @@
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
+//! * [`conformance`] – what the conformance kit needs of us and of tRPC-Go
+//! * [`matrix`], [`docs`] – the matrix of section 14, and the page that it is written into
 //! * [`checks`] – the checks themselves: their client on our server, ours on theirs, and bytes of all kinds on ours
 
 pub mod check;
 pub mod checks;
+pub mod conformance;
+pub mod docs;
 pub mod go;
+pub mod matrix;
 pub mod ours;
 pub mod service;
 pub mod wire;
