@@ -6,6 +6,7 @@ import (
 
 	pb "tern.interop/peer/conformancepb"
 
+	"trpc.group/trpc-go/trpc-go/codec"
 	"trpc.group/trpc-go/trpc-go/server"
 	"trpc.group/trpc-go/trpc-go/stream"
 )
@@ -19,6 +20,7 @@ func streamMethods() *server.ServiceDesc {
 			{StreamName: "/" + streamService + "/Collect", Handler: collect, ClientStreams: true},
 			{StreamName: "/" + streamService + "/Spread", Handler: spread, ServerStreams: true},
 			{StreamName: "/" + streamService + "/Chat", Handler: chat, ClientStreams: true, ServerStreams: true},
+			{StreamName: "/" + rawService + "/RawChat", Handler: rawChat, ClientStreams: true, ServerStreams: true},
 		},
 	}
 }
@@ -72,6 +74,20 @@ func chat(_ interface{}, s server.Stream) error {
 			return err
 		}
 		if err := s.SendMsg(&pb.Payload{Data: req.GetData()}); err != nil {
+			return err
+		}
+	}
+}
+
+func rawChat(_ interface{}, s server.Stream) error {
+	for {
+		body := new(codec.Body)
+		if err := s.RecvMsg(body); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := s.SendMsg(body); err != nil {
 			return err
 		}
 	}
