@@ -35,6 +35,18 @@ fn both_ends_of_trpc_go() {
     agrees(&go.client(Mode::Multiplexed));
 }
 
+/// A disagreement of ours is a fault, whatever the reason.
+#[test]
+fn nothing_is_listed_of_ours() {
+    let cases = case::all().expect("sound cases");
+    let mut listed = cases.iter().filter(|case| case.known_of("tern").is_some());
+    assert!(listed.next().is_none());
+    assert!(cases.iter().all(|case| {
+        let names = case.tolerated.iter().flat_map(|it| &it.peers);
+        !names.into_iter().any(|name| name.starts_with("tern"))
+    }));
+}
+
 /// A judge that finds nothing wrong is no judge. A disagreement of another peer is none of ours, and one that is listed
 /// without need is found.
 #[test]

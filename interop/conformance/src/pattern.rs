@@ -99,7 +99,10 @@ pub fn holds_of(pattern: &Value, frame: &Frame, names: &mut Names) -> Result<(),
     let encoding = pattern.get("content_encoding").and_then(Value::as_u64);
     let encoding = encoding.unwrap_or_else(|| frame.number("content_encoding"));
     let unpacked = || pack::unpack(encoding, &frame.body);
-    for (name, pattern) in fields {
+    // What a head says explains more than a body that is not what was expected.
+    let is_head = |name: &str| ["request", "response", "init", "feedback", "close"].contains(&name);
+    let (heads, others): (Vec<_>, Vec<_>) = fields.iter().partition(|(name, _)| is_head(name));
+    for (name, pattern) in heads.into_iter().chain(others) {
         match name.as_str() {
             "request" | "response" | "init" | "feedback" | "close" | "data"
                 if *name != frame.kind =>
