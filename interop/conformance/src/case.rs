@@ -123,11 +123,15 @@ impl Case {
         self.known.iter().find(|known| is_meant(&known.peers, peer))
     }
 
+    /// What is tolerated of `peer`.
+    pub fn tolerated_of(&self, peer: &str) -> impl Iterator<Item = &Tolerated> {
+        let tolerated = self.tolerated.iter();
+        tolerated.filter(move |it| is_meant(&it.peers, peer))
+    }
+
     /// The frames that are passed over with `peer`.
     pub fn passed_over(&self, peer: &str) -> impl Iterator<Item = &Value> {
-        let tolerated = self.tolerated.iter();
-        let tolerated = tolerated.filter(move |it| is_meant(&it.peers, peer));
-        let tolerated = tolerated.map(|it| &it.frame);
+        let tolerated = self.tolerated_of(peer).map(|it| &it.frame);
         self.ignoring.iter().chain(tolerated)
     }
 }

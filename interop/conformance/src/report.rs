@@ -90,6 +90,9 @@ impl fmt::Display for Terminal<'_> {
         }) {
             writeln!(f, "{reason}\n    {}", names.join("\n    "))?;
         }
+        for (reason, names) in tolerated(self.0) {
+            writeln!(f, "tolerated: {reason}\n    {}", names.join("\n    "))?;
+        }
         for (name, verdict) in self.0.red() {
             if let Verdict::Disagrees(why) | Verdict::Outdated(why) = verdict {
                 writeln!(f, "WRONG {name}\n    {why}")?;
@@ -118,6 +121,16 @@ pub fn markdown(results: &Results) -> String {
     if !listed.is_empty() {
         line(&mut text, "\nDisagreements that are listed:\n");
         for (reason, names) in listed {
+            line(&mut text, &format!("* {reason} ({})", in_short(&names)));
+        }
+    }
+    let tolerated = tolerated(results);
+    if !tolerated.is_empty() {
+        line(
+            &mut text,
+            "\nTolerated, because two threads of the peer race:\n",
+        );
+        for (reason, names) in tolerated {
             line(&mut text, &format!("* {reason} ({})", in_short(&names)));
         }
     }
@@ -153,6 +166,21 @@ fn in_short(names: &[&str]) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     }
+}
+
+/// What was passed over, whether it came or not.
+fn tolerated(results: &Results) -> BTreeMap<&str, Vec<&str>> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (case, verdict) in &results.cases {
+        if *verdict != Verdict::Agrees {
+            continue;
+        }
+        for tolerated in case.tolerated_of(&results.peer) {
+            let names = found.entry(&tolerated.reason).or_default();
+            names.push(&case.name);
+        }
+    }
+    found
 }
 
 fn by_reason(
