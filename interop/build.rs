@@ -7,5 +7,8 @@ fn main() -> Result<(), rpc_build::BuildError> {
             "proto/interop.proto",
             "proto/formats.proto",
             "proto/streams.proto",
+            "conformance/conformance.proto",
+            "conformance/conformance_streams.proto",
+            "conformance/greeter.proto",
         ])
 }

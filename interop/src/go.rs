@@ -4,7 +4,7 @@ use std::env;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -78,39 +78,9 @@ impl Go {
     ///
     /// When it cannot be built, or when there is no Go and [`REQUIRE_PEERS`] is set.
     pub fn find() -> Option<&'static Self> {
-        static FOUND: OnceLock<Result<Option<Go>, String>> = OnceLock::new();
-        match FOUND.get_or_init(Self::build) {
-            Ok(Some(go)) => Some(go),
-            Ok(None) if env::var_os(REQUIRE_PEERS).is_some_and(|value| value == "1") => {
-                panic!("{REQUIRE_PEERS} is set, and `go` is not on the PATH")
-            }
-            Ok(None) => {
-                println!("skipped: go not found");
-                None
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn build() -> Result<Option<Self>, String> {
-        let binary = PathBuf::from(concat!(env!("OUT_DIR"), "/trpc-go-peer"));
-        let built = Command::new("go")
-            // The sources need not lie in a repository that git is content with.
-            .args(["build", "-buildvcs=false", "-o"])
-            .arg(&binary)
-            .arg(".")
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/go"))
-            .output();
-        match built {
-            Ok(output) if output.status.success() => Ok(Some(Self { binary })),
-            Ok(output) => Err(format!(
-                "the peer of tRPC-Go cannot be built, {}:\n{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            )),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("`go build` cannot be run: {error}")),
-        }
+        static FOUND: OnceLock<Option<Go>> = OnceLock::new();
+        let find = || build(".", "trpc-go-peer").map(|binary| Go { binary });
+        FOUND.get_or_init(find).as_ref()
     }
 
     /// Starts a server on a free port, with these arguments besides. It listens when this returns.
@@ -147,12 +117,7 @@ impl Go {
 
     fn listening(command: &mut Command) -> Result<GoServer, String> {
         let mut process = Process::spawn(command);
-        let output = process.stdout();
-        let line = bounded(START, move || {
-            let mut line = String::new();
-            BufReader::new(output).read_line(&mut line).map(|_| line)
-        })?;
-        let line = line.map_err(|error| error.to_string())?;
+        let line = process.first_line()?;
         let told = line.strip_prefix("listening ");
         match told.and_then(|address| address.trim().parse().ok()) {
             Some(address) => Ok(GoServer { address, process }),
@@ -224,6 +189,41 @@ impl Go {
     }
 }
 
+/// Builds the program in the directory `package` of `go/` and says where it is. `None`, and a line that says so, when
+/// there is no Go here.
+///
+/// # Panics
+///
+/// When it cannot be built, or when there is no Go and [`REQUIRE_PEERS`] is set.
+pub(crate) fn build(package: &str, name: &str) -> Option<PathBuf> {
+    let binary = Path::new(env!("OUT_DIR")).join(name);
+    let built = Command::new("go")
+        // The sources need not lie in a repository that git is content with.
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&binary)
+        .arg(package)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/go"))
+        .output();
+    match built {
+        Ok(output) if output.status.success() => Some(binary),
+        Ok(output) => panic!(
+            "the peer of tRPC-Go cannot be built, {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let are_required = env::var_os(REQUIRE_PEERS).is_some_and(|value| value == "1");
+            assert!(
+                !are_required,
+                "{REQUIRE_PEERS} is set, and `go` is not on the PATH"
+            );
+            println!("skipped: go not found");
+            None
+        }
+        Err(error) => panic!("`go build` cannot be run: {error}"),
+    }
+}
+
 /// What the Go client says of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
@@ -290,6 +290,16 @@ impl Process {
 
     pub(crate) fn stdout(&mut self) -> impl Read + use<> {
         self.child.stdout.take().expect("asked for once")
+    }
+
+    /// The first line that it writes, by which a server says where it listens.
+    pub(crate) fn first_line(&mut self) -> Result<String, String> {
+        let output = self.stdout();
+        let line = bounded(START, move || {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).map(|_| line)
+        })?;
+        line.map_err(|error| error.to_string())
     }
 
     /// Ends it and returns what it wrote to its standard error.

@@ -6,6 +6,7 @@
 //! ```text
 //! cargo test -p tern-interop          # the checks
 //! cargo run -p tern-interop           # the same, as a table
+//! cargo run -p tern-interop -- --write-docs    # the matrix, into docs/interop.md
 //! ```
 //!
 //! # Layout
@@ -17,13 +18,18 @@
 //! * `secured` – certificates for both ends, by the feature `tls`
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
+//! * [`conformance`] – what the conformance kit needs of us and of tRPC-Go
+//! * [`matrix`], [`docs`] – the matrix of section 14, and the page that it is written into
 //! * [`checks`] – the checks themselves: their client on our server, ours on theirs, and bytes of all kinds on ours
 
 pub mod check;
 pub mod checks;
+pub mod conformance;
+pub mod docs;
 pub mod formats;
 pub mod go;
 pub mod java;
+pub mod matrix;
 pub mod ours;
 #[cfg(feature = "tls")]
 pub mod secured;

@@ -1,17 +1,115 @@
 //! Runs all checks and writes what came of them to standard output, as tables in Markdown. Ends with 1 if one failed.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tern_conformance::case;
+use tern_conformance::report::{self, Terminal};
 use tern_interop::check::Check;
 use tern_interop::checks::streams::StreamPeers;
 use tern_interop::checks::{
     bytes, calls, carried, ends, formats, java_calls, java_quirks, quirks, streams,
 };
+use tern_interop::conformance::{Everybody, client, server};
+use tern_interop::docs;
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::java::Java;
+use tern_interop::matrix::Marks;
 use tern_interop::ours::{Handlers, Variant};
 
+const USAGE: &str = "usage:
+  tern-interop                                    all checks
+  tern-interop conformance [TEXT]                 the conformance kit: all cases, or those with TEXT in their names
+  tern-interop conformance-server IP:PORT         our server for the kit
+  tern-interop conformance-client ADDRESS CALL    our client for the kit
+  tern-interop --write-docs | --check-docs        the parts of docs/interop.md that a run makes";
+
 fn main() -> ExitCode {
+    let words: Vec<_> = env::args().skip(1).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        [] => return everything(),
+        ["conformance-client", address, call] => client::run(address, call),
+        ["conformance-server", address] => serve(address),
+        ["conformance"] => conform(""),
+        ["conformance", only] => conform(only),
+        ["--write-docs"] => parts().and_then(|parts| docs::write(&parts)),
+        ["--check-docs"] => parts().and_then(|parts| docs::check(&parts)),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tern-interop: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Our server for the kit, until it is told to stop.
+fn serve(address: &str) -> Result<(), String> {
+    let address = address.parse();
+    let address = address.map_err(|_| "the address is not IP:PORT".to_owned())?;
+    let running = server::start(address).map_err(|error| error.to_string())?;
+    println!("listening {}", running.address());
+    running.join().map_err(|error| error.to_string())
+}
+
+/// The conformance kit with everybody who is here.
+fn conform(only: &str) -> Result<(), String> {
+    let mut cases = case::all()?;
+    cases.retain(|case| case.name.contains(only));
+    let found = Everybody::play(&cases, &this_program()?);
+    let mut wrong = 0;
+    for (title, results) in found.all() {
+        println!("{title}\n{}", Terminal(results));
+        wrong += results.red().len();
+    }
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(format!("{wrong} cases are wrong")),
+    }
+}
+
+/// Makes what `docs/interop.md` has of a run.
+fn parts() -> Result<Vec<(&'static str, String)>, String> {
+    let found = Everybody::play(&case::all()?, &this_program()?);
+    let mut marks = Marks::default();
+    marks.add_kit("kit on our server", &found.our_server);
+    marks.add_kit("kit on our client", &found.our_client);
+    if let Some(go) = Go::find() {
+        let server = Variant::new(Handlers::Async, 2).start();
+        for mode in Mode::ALL {
+            let cases = go.client(server.address(), mode, Transport::Tnet, &[]);
+            let cases = cases
+                .iter()
+                .map(|case| (case.name.as_str(), case.outcome.is_ok()));
+            marks.add(&format!("go {mode}"), cases);
+        }
+        let peers = calls::Peers {
+            go,
+            transport: Transport::Tnet,
+        };
+        let checks = calls::CHECKS
+            .iter()
+            .map(|check| (check.name, check.outcome(&peers).is_ok()));
+        marks.add("on go", checks);
+    }
+    let tables = found
+        .all()
+        .map(|(title, results)| format!("#### {title}\n\n{}", report::markdown(results)));
+    Ok(vec![
+        ("matrix", marks.table()?),
+        ("conformance", tables.collect::<Vec<_>>().join("\n")),
+    ])
+}
+
+fn this_program() -> Result<PathBuf, String> {
+    env::current_exe().map_err(|error| format!("the system does not say what runs: {error}"))
+}
+
+fn everything() -> ExitCode {
     let mut failures = 0;
     let mut show = |table: Table| {
         table.print();

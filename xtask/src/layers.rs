@@ -102,9 +102,13 @@ const LEAVES: &[&str] = &[
     "tern-examples",
     "quickstart",
     "tern-interop",
+    JUDGE,
     "tern-benches",
     "xtask",
 ];
+
+/// It judges what goes over the wire, so it shares no code, and no mistake, with what it judges. Only `tern-interop` runs it.
+const JUDGE: &str = "tern-conformance";
 
 /// Crates that a test may use though they are leaves.
 const LEAVES_FOR_TESTS: &[&str] = &["xtask"];
@@ -148,6 +152,14 @@ pub fn faults(packages: &[Package]) -> Vec<String> {
 /// What is wrong with one edge, if anything is.
 pub fn fault(from: &str, to: &str, purpose: Purpose) -> Option<String> {
     let is_test = purpose == Purpose::Test;
+    if from == JUDGE {
+        return Some(format!(
+            "{from} -> {to}: who judges shares no code with the judged"
+        ));
+    }
+    if (from, to) == ("tern-interop", JUDGE) {
+        return None;
+    }
     if LEAVES.contains(&to) && !(is_test && LEAVES_FOR_TESTS.contains(&to)) {
         return Some(format!("{from} -> {to}: nothing depends on {to}"));
     }
@@ -247,6 +259,14 @@ mod tests {
         }
         assert!(fault("rpc-server", "tern-examples", Purpose::Test).is_some());
         assert!(fault("tern-benches", "tern-examples", Purpose::Run).is_some());
+    }
+
+    #[test]
+    fn the_judge_shares_nothing_with_the_judged() {
+        assert!(fault(JUDGE, "rpc-codec", Purpose::Run).is_some());
+        assert!(fault(JUDGE, "tern-rpc", Purpose::Test).is_some());
+        assert_eq!(fault("tern-interop", JUDGE, Purpose::Run), None);
+        assert!(fault("rpc-codec", JUDGE, Purpose::Test).is_some());
     }
 
     #[test]

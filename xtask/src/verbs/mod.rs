@@ -63,6 +63,11 @@ pub(crate) const ALL: &[Verb] = &[
         )
     },
     verb(
+        "matrix",
+        "docs/interop.md has what a run of the conformance kit makes",
+        test::matrix,
+    ),
+    verb(
         "examples",
         "the examples say what examples/expected has",
         examples::run,

@@ -36,6 +36,14 @@ pub(crate) fn interop() -> Outcome {
     counted(test.env("TERN_REQUIRE_PEERS", "1"))
 }
 
+/// What `docs/interop.md` says of a run is what a run makes. It judges each peer once more than the tests do; it takes less
+/// than a minute.
+pub(crate) fn matrix() -> Outcome {
+    Run::cargo("run --package tern-interop -- --check-docs")
+        .env("TERN_REQUIRE_PEERS", "1")
+        .show()
+}
+
 /// Runs tests and adds up what the runner says.
 pub(crate) fn counted(run: Run) -> Outcome {
     run.show_and(|line| {
