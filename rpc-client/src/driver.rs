@@ -23,7 +23,8 @@ use rpc_codec::Limits;
 use rpc_codec::connection::{Answer, ClientConnection, Connection};
 use rpc_core::message::Exchange;
 use rpc_core::{
-    Bytes, Cause, Code, Deadline, Endpoint, EndpointId, Origin as Made, Request, Response, Status,
+    Address, Bytes, Cause, Code, Deadline, Endpoint, EndpointId, Origin as Made, Request, Response,
+    Status,
 };
 use rpc_net::timer::TimerKey;
 use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin};
@@ -45,15 +46,17 @@ enum Note {
         duty: Duty,
         deadline: Option<Deadline>,
     },
-    Endpoints(Vec<SocketAddr>),
+    Endpoints(Vec<Address>),
     Nothing,
     Close,
 }
 
 impl Mail {
     /// The service answers at these addresses, and no others.
-    pub fn endpoints(addresses: Vec<SocketAddr>) -> Self {
-        Self(Note::Endpoints(addresses))
+    pub fn endpoints(addresses: impl IntoIterator<Item: Into<Address>>) -> Self {
+        Self(Note::Endpoints(
+            addresses.into_iter().map(Into::into).collect(),
+        ))
     }
 
     /// Nobody makes calls any more.
@@ -282,7 +285,7 @@ impl ClientDriver {
                 timer,
             },
         );
-        io.connect(ticket, peer.endpoint.address);
+        io.connect(ticket, peer.endpoint.address.clone());
     }
 
     fn connecting_failed(&mut self, ticket: u64, kind: io::ErrorKind, io: &mut IoOf<Self>) {
@@ -377,7 +380,7 @@ impl ClientDriver {
         }
     }
 
-    fn set_endpoints(&mut self, addresses: &[SocketAddr], io: &mut IoOf<Self>) {
+    fn set_endpoints(&mut self, addresses: &[Address], io: &mut IoOf<Self>) {
         let known = |peer: &Peer| addresses.contains(&peer.endpoint.address);
         let gone: Vec<_> = self
             .peers
@@ -394,7 +397,7 @@ impl ClientDriver {
                 let id = EndpointId(self.next_endpoint);
                 self.next_endpoint += 1;
                 self.peers
-                    .insert(id, Peer::new(Endpoint::new(id, *address)));
+                    .insert(id, Peer::new(Endpoint::new(id, address.clone())));
             }
         }
         for id in gone {
@@ -446,7 +449,7 @@ impl Driver for ClientDriver {
     fn open(
         &mut self,
         origin: Origin,
-        _: SocketAddr,
+        _: Option<SocketAddr>,
         io: &mut IoOf<Self>,
     ) -> Option<ClientConnection> {
         let Origin::Connected(ticket) = origin else {

@@ -109,7 +109,7 @@ impl Peer {
 
     /// What keeps calls from being placed here, for people.
     pub(crate) fn trouble(&self, now: Instant) -> String {
-        let address = self.endpoint.address;
+        let address = &self.endpoint.address;
         let why = self
             .last_error
             .map_or_else(|| "not tried".to_owned(), |kind| kind.to_string());

@@ -29,12 +29,13 @@
 //! * [`mount`] – a service with the choices made where it is mounted: pool or loop, time-outs
 //! * [`call`] – [`Call`]: lazy, `.await` or `.wait()`
 //! * [`spawn`] – [`Job`], [`Spawn`], [`Executor`] and permits: what a worker pool is
-//! * [`endpoint`], [`discover`] – where a service answers, and who says so
+//! * [`address`], [`endpoint`], [`discover`] – where a service answers, and who says so
 //! * [`observe`] – [`Observer`]: what happened, as plain events
 //! * [`time`] – [`Clock`] and [`Timer`]: the only file that asks the system for the time
 //! * [`park`] – waiting for a future on a plain thread
 //! * [`stub`] – what generated code calls
 
+pub mod address;
 pub mod call;
 pub mod context;
 pub mod deadline;
@@ -55,6 +56,7 @@ pub mod time;
 
 pub use bytes::Bytes;
 
+pub use address::Address;
 pub use call::Call;
 pub use context::{Context, Marks, Scope, Shell, Site};
 pub use deadline::{Cause, Deadline};

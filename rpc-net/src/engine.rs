@@ -69,7 +69,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     }
 
     /// Takes over a connection. `None` when the driver turns it away.
-    pub fn adopt(&mut self, wire: W, peer: SocketAddr, origin: Origin) -> Option<Key> {
+    pub fn adopt(
+        &mut self,
+        wire: W,
+        peer: impl Into<Option<SocketAddr>>,
+        origin: Origin,
+    ) -> Option<Key> {
+        let peer = peer.into();
         let machine = self.driver.open(origin, peer, &mut self.io)?;
         let key = self.io.links.insert(machine);
         self.wires.set(key, wire);

@@ -20,9 +20,13 @@
 //! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
 //! * [`wire`] – [`Wire`]: what carries the bytes of one connection
 //! * [`timer`] – a timer wheel with cheap cancelling
+//! * [`address`] – what the texts of addresses stand for
 //! * [`listen`], [`socket`] – accepting, and the options of sockets
+//! * [`stream`] – the socket of a connection, of TCP or of Unix
+//! * `unix` – names of Unix sockets: taken, replaced and given back
 //! * [`signal`] – SIGTERM and SIGINT, as values
 
+pub mod address;
 mod buffer;
 mod busy_poll;
 pub mod engine;
@@ -36,14 +40,17 @@ pub mod reactor;
 pub mod signal;
 pub mod slab;
 pub mod socket;
+pub mod stream;
 pub mod timer;
+mod unix;
 pub mod wire;
 
 pub use engine::Engine;
 pub use io::{Action, CloseReason, Driver, End, Io, IoOf, Origin};
-pub use listen::Listener;
+pub use listen::{ListenOptions, Listener};
 pub use post::Post;
 pub use reactor::{Place, Reactor, Seat};
 pub use slab::{ByLink, Key};
 pub use socket::Sharing;
+pub use stream::Stream;
 pub use wire::Wire;

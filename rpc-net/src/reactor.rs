@@ -1,26 +1,23 @@
 //! One thread, one poller: the loop on real sockets.
 
-use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use rpc_core::{Clock, park};
+use rpc_core::{Address, Clock, park};
 use slab::Slab;
-use socket2::SockRef;
 
 use crate::busy_poll::BusyPoll;
 use crate::engine::Engine;
 use crate::io::{Action, Driver, Origin};
-use crate::listen::{ACCEPTS_PER_WAKE, Listener, Next};
+use crate::listen::{self, ACCEPTS_PER_WAKE, Listener, Next};
 use crate::mailbox::{Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
-use crate::socket;
-use crate::wire::Wire;
+use crate::stream::Stream;
 
 /// Events taken from the operating system at a time.
 const EVENTS: usize = 1024;
@@ -136,7 +133,7 @@ impl<M: Send + 'static> Seat<M> {
 
 /// One thread, one poller, and the connections of one driver.
 pub struct Reactor<D: Driver> {
-    engine: Engine<D, TcpWire>,
+    engine: Engine<D, Stream>,
     poll: Poll,
     events: Events,
     clock: Clock,
@@ -266,7 +263,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Deals connections to the loops that have the fewest.
-    fn deal(&mut self, accepted: Vec<io::Result<(TcpStream, SocketAddr)>>) {
+    fn deal(&mut self, accepted: Vec<io::Result<listen::Accepted>>) {
         for outcome in accepted {
             match outcome {
                 Ok(connection) => {
@@ -298,8 +295,8 @@ impl<D: Driver> Reactor<D> {
         self.arrivals = arrivals;
     }
 
-    fn adopt(&mut self, stream: TcpStream, peer: SocketAddr, origin: Origin) {
-        let Some(key) = self.engine.adopt(TcpWire { stream }, peer, origin) else {
+    fn adopt(&mut self, stream: Stream, peer: Option<SocketAddr>, origin: Origin) {
+        let Some(key) = self.engine.adopt(stream, peer, origin) else {
             return;
         };
         let Some(wire) = self.engine.wire_mut(key) else {
@@ -307,19 +304,17 @@ impl<D: Driver> Reactor<D> {
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let watched = match origin {
-            Origin::Accepted => {
-                self.poll
-                    .registry()
-                    .register(&mut wire.stream, key_token(key), interest)
-            }
-            Origin::Connected(_) => {
-                self.poll
-                    .registry()
-                    .reregister(&mut wire.stream, key_token(key), interest)
-            }
+            Origin::Accepted => self
+                .poll
+                .registry()
+                .register(wire, key_token(key), interest),
+            Origin::Connected(_) => self
+                .poll
+                .registry()
+                .reregister(wire, key_token(key), interest),
         };
         if let Err(error) = watched {
-            tracing::warn!(%error, %peer, "a connection cannot be watched");
+            tracing::warn!(%error, ?peer, "a connection cannot be watched");
             self.engine.drop_link(key, error.kind());
         }
     }
@@ -328,7 +323,7 @@ impl<D: Driver> Reactor<D> {
         for action in self.engine.take_actions() {
             match action {
                 Action::Connect { ticket, address } => {
-                    if let Err(error) = self.begin_connecting(ticket, address) {
+                    if let Err(error) = self.begin_connecting(ticket, &address) {
                         self.engine.connect_failed(ticket, error);
                     }
                 }
@@ -344,6 +339,7 @@ impl<D: Driver> Reactor<D> {
     fn stop_listening(&mut self) {
         for mut door in std::mem::take(&mut self.doors) {
             let mut accepted = Vec::new();
+            door.listener.hide();
             let _ = door
                 .listener
                 .accept(usize::MAX, self.clock.now(), |outcome| {
@@ -353,14 +349,14 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn begin_connecting(&mut self, ticket: u64, address: SocketAddr) -> io::Result<()> {
-        let stream = socket::connect(address)?;
+    fn begin_connecting(&mut self, ticket: u64, address: &Address) -> io::Result<()> {
+        let stream = Stream::connect(address)?;
         let entry = self.connecting.vacant_entry();
         let number = CONNECTING | entry.key() as u64;
         let attempt = entry.insert(Connecting {
             stream,
             ticket,
-            address,
+            peer: address.socket(),
         });
         self.poll.registry().register(
             &mut attempt.stream,
@@ -373,15 +369,15 @@ impl<D: Driver> Reactor<D> {
         let Some(attempt) = self.connecting.get(index) else {
             return;
         };
-        match socket::is_connected(&attempt.stream) {
+        match attempt.stream.is_connected() {
             Ok(false) => {}
             Ok(true) => {
                 let Connecting {
                     stream,
                     ticket,
-                    address,
+                    peer,
                 } = self.connecting.remove(index);
-                self.adopt(stream, address, Origin::Connected(ticket));
+                self.adopt(stream, peer, Origin::Connected(ticket));
             }
             Err(error) => {
                 let attempt = self.connecting.remove(index);
@@ -408,7 +404,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn take(&self, (stream, peer): (TcpStream, SocketAddr)) -> Result<(), ()> {
+    fn take(&self, (stream, peer): listen::Accepted) -> Result<(), ()> {
         let place = Dealt::new(&self.load);
         self.deal
             .send(Accepted {
@@ -423,8 +419,8 @@ impl Place {
 /// A connection on its way to its loop.
 #[derive(Debug)]
 struct Accepted {
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Option<SocketAddr>,
     place: Dealt,
 }
 
@@ -453,47 +449,10 @@ struct Door {
 
 #[derive(Debug)]
 struct Connecting {
-    stream: TcpStream,
+    stream: Stream,
     ticket: u64,
-    address: SocketAddr,
+    peer: Option<SocketAddr>,
 }
-
-/// A TCP connection.
-#[derive(Debug)]
-struct TcpWire {
-    stream: TcpStream,
-}
-
-impl Wire for TcpWire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
-    }
-
-    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A plain writev would raise SIGPIPE in programs that do not ignore it; sendmsg can be told not to.
-        let socket = SockRef::from(&self.stream);
-        match pieces {
-            [piece] => socket.send_with_flags(piece, NO_SIGNAL),
-            pieces => socket.send_vectored_with_flags(pieces, NO_SIGNAL),
-        }
-    }
-
-    fn finish(&mut self) {
-        // It fails only on a connection that is gone already.
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-
-    fn break_off(&mut self) {
-        // With this, closing resets. It fails only on a connection that is gone already.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-    }
-}
-
-/// MSG_NOSIGNAL of Linux and Android, where the flag exists.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const NO_SIGNAL: i32 = 0x4000;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const NO_SIGNAL: i32 = 0;
 
 fn index_of(number: u64) -> usize {
     usize::try_from(number & INDEX_MASK).expect("asserted below")

@@ -97,7 +97,7 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Connections that wait to be accepted. The system cuts it to its own limit; on Linux that is `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
+pub(crate) const BACKLOG: i32 = 4_096;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

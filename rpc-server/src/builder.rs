@@ -1,15 +1,14 @@
 //! [`Server::builder`]: what a server serves, and how.
 
 use std::marker::PhantomData;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use rpc_codec::{Codecs, Limits};
 use rpc_core::filter::{Open, Then};
-use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
-use rpc_net::{Listener, Post, Sharing};
+use rpc_core::{Address, Clock, Executor, Filter, Mount, Observer, Permits, Service};
+use rpc_net::{ListenOptions, Listener, Post, Sharing, address};
 use rpc_policy::admit::{Admit, Guards};
 
 use crate::driver::{Mail, ServerDriver};
@@ -43,8 +42,8 @@ pub struct ServerBuilder<F = Open, Stage = Filters> {
     admit: Guards,
     observer: Option<Box<dyn Observer>>,
     pool: Option<Executor>,
-    addresses: Vec<Result<SocketAddr, ServeError>>,
-    sharing: Sharing,
+    addresses: Vec<Result<Address, ServeError>>,
+    listening: ListenOptions,
     clock: Clock,
     stage: PhantomData<Stage>,
 }
@@ -68,7 +67,7 @@ impl Server {
             observer: None,
             pool: None,
             addresses: Vec::new(),
-            sharing: Sharing::Alone,
+            listening: ListenOptions::default(),
             clock: Clock::system(),
             stage: PhantomData,
         }
@@ -179,13 +178,24 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
     }
 
     /// Lets other servers of this user, which say the same, listen on the same addresses: a successor may be there
-    /// before its predecessor has left. Default: an address that is in use is an error.
+    /// before its predecessor has left. Default: an address that is in use is an error. A Unix socket is taken over: from
+    /// then on new connections are the successor's. An abstract name cannot be shared.
     pub fn share_addresses(mut self) -> Self {
-        self.sharing = Sharing::Shared;
+        self.listening.sharing = Sharing::Shared;
         self
     }
 
-    /// Listens on `address` too. Port 0 takes a free port.
+    /// The permissions of the files of Unix sockets: whoever may write to the file may connect. Default: 0o600, this
+    /// user alone; 0o660 lets its group in, 0o666 everybody on the machine. Abstract names have none: every process of
+    /// the machine, or of the container, may connect to them.
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.listening.unix_mode = mode;
+        self
+    }
+
+    /// Listens on `address` too: a host and a port (`0.0.0.0:8000`, `[::]:8000`, where port 0 takes a free one) or a
+    /// Unix socket (`unix:/run/x.sock`, and `unix:@name` on Linux). The file of a Unix socket is removed when the server
+    /// stops accepting; one that a server left which died is replaced.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "both `\"0.0.0.0:80\"` and a `SocketAddr` read well"
@@ -207,7 +217,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         for address in std::mem::take(&mut builder.addresses) {
             let address = address?;
             listeners.push(
-                Listener::bind(address, builder.sharing)
+                Listener::bind(&address, builder.listening)
                     .map_err(|source| ServeError::Listen { address, source })?,
             );
         }
@@ -245,7 +255,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             observer: self.observer,
             pool: self.pool,
             addresses: self.addresses,
-            sharing: self.sharing,
+            listening: self.listening,
             clock: self.clock,
             stage: PhantomData,
         }
@@ -302,14 +312,9 @@ impl<F, Stage> std::fmt::Debug for ServerBuilder<F, Stage> {
     }
 }
 
-/// The first address that the text stands for; a name is looked up.
-fn parse(given: &str) -> Result<SocketAddr, ServeError> {
-    let failed = |source| ServeError::Address {
+fn parse(given: &str) -> Result<Address, ServeError> {
+    address::look_up(given).map_err(|source| ServeError::Address {
         given: given.to_owned(),
         source,
-    };
-    let mut found = given.to_socket_addrs().map_err(failed)?;
-    found
-        .next()
-        .ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+    })
 }

@@ -122,7 +122,7 @@ impl Driver for ServerDriver {
     fn open(
         &mut self,
         _: Origin,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         io: &mut IoOf<Self>,
     ) -> Option<ServerConnection> {
         if !self.desk.shared.take_connection() {
@@ -194,7 +194,8 @@ impl Driver for ServerDriver {
         io: &mut IoOf<Self>,
     ) {
         self.desk.shared.connection_ended();
-        if let Some(peer) = self.desk.close(link, machine.in_flight(), io) {
+        if let Some(scope) = self.desk.close(link, machine.in_flight(), io) {
+            let peer = scope.peer();
             log_end(peer, reason);
             self.desk.shared.observe(&Event::ConnectionClosed {
                 peer,
@@ -221,13 +222,15 @@ impl Driver for ServerDriver {
     }
 }
 
-fn log_end(peer: SocketAddr, reason: CloseReason) {
+fn log_end(peer: Option<SocketAddr>, reason: CloseReason) {
+    // A field that is not there is not shown: the peer at a Unix socket has no address.
+    let peer = peer.map(tracing::field::display);
     match reason {
         CloseReason::Protocol(ProtocolError::Idle) => {
-            tracing::debug!(%peer, "idle connection closed");
+            tracing::debug!(peer, "idle connection closed");
         }
-        CloseReason::Protocol(error) => tracing::warn!(%peer, %error, "connection closed"),
-        reason => tracing::debug!(%peer, %reason, "connection ended"),
+        CloseReason::Protocol(error) => tracing::warn!(peer, %error, "connection closed"),
+        reason => tracing::debug!(peer, %reason, "connection ended"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
-use rpc_core::Clock;
+use rpc_core::{Address, Clock};
 use rpc_net::{Listener, Place, Post, Seat};
 
 use crate::driver::{Mail, ServerDriver};
@@ -39,8 +39,9 @@ impl Server {
     }
 
     /// The addresses that it listens on, with the ports that were taken, in the order they were given.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::local_addr).collect()
+    pub fn addresses(&self) -> Vec<Address> {
+        let addresses = self.listeners.iter().map(Listener::local_addr);
+        addresses.cloned().collect()
     }
 
     /// Serves until `signal` tells it to end; then answers what it holds, within the grace time, and ends. Told a
@@ -121,7 +122,7 @@ impl Server {
 #[derive(Debug)]
 #[must_use = "a running server ends when it is stopped, not when this is dropped: keep it to `stop` and `join`"]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     stopper: Stopper,
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -129,16 +130,19 @@ pub struct Running {
 
 impl Running {
     /// The addresses that it listens on, in the order they were given.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// The first address that it listens on.
+    /// The first host and port that it listens on.
+    ///
+    /// # Panics
+    ///
+    /// If there are none: a server on Unix sockets alone has [addresses](Running::addresses) without.
     pub fn address(&self) -> SocketAddr {
-        self.addresses
-            .first()
-            .copied()
-            .expect("a server listens somewhere")
+        self.addresses.iter().find_map(Address::socket).expect(
+            "the server listens on a host and a port; ask for its `addresses` if it may not",
+        )
     }
 
     /// What stops it, from any thread.
