@@ -456,8 +456,8 @@ impl Driver for ClientDriver {
             return None;
         };
         let attempt = self.attempts.get(&ticket)?;
-        self.peers.get(&attempt.endpoint)?;
-        Some(ClientConnection::new(Arc::clone(&self.limits), io.now()))
+        let limits = self.peers.get(&attempt.endpoint)?.limits(&self.limits);
+        Some(ClientConnection::new(limits, io.now()))
     }
 
     fn opened(&mut self, link: Key, origin: Origin, io: &mut IoOf<Self>) {

@@ -11,8 +11,11 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// These addresses: hosts with a port (`10.0.0.7:8000`, `[::1]:8000`, `localhost:8000`), or Unix sockets
-    /// (`unix:/run/x.sock`, and `unix:@name` on Linux).
+    /// These addresses: hosts with a port of TCP (`10.0.0.7:8000`, `[::1]:8000`, `localhost:8000`) or of UDP
+    /// (`udp://10.0.0.7:8000`), or Unix sockets (`unix:/run/x.sock`, and `unix:@name` on Linux).
+    ///
+    /// Over UDP a request and its answer have at most 65,507 bytes each, head and all. A longer request fails unsent with
+    /// [`Code::RequestUnencodable`]; one that is lost, or whose answer is, ends with its deadline.
     pub fn new<A: ToString>(addresses: impl IntoIterator<Item = A>) -> Self {
         Self {
             addresses: addresses

@@ -1,10 +1,12 @@
 //! One endpoint and the connections to it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rpc_codec::Limits;
 use rpc_codec::connection::RequestIds;
-use rpc_core::Endpoint;
+use rpc_core::{Address, Endpoint};
 use rpc_net::Key;
 
 use crate::calls::CallKey;
@@ -40,6 +42,14 @@ impl Peer {
             retry_at: None,
             last_error: None,
             avoid_until: None,
+        }
+    }
+
+    /// What holds on a connection to it, of what holds on all.
+    pub(crate) fn limits(&self, limits: &Arc<Limits>) -> Arc<Limits> {
+        match self.endpoint.address {
+            Address::Udp(_) => Arc::new(limits.for_datagrams()),
+            _ => Arc::clone(limits),
         }
     }
 

@@ -41,6 +41,7 @@
 //! # Layout
 //!
 //! * [`frame`] – the sixteen bytes before everything else, and where a frame ends
+//! * [`datagram`] – frames in datagrams: one in each
 //! * [`head`] – [`RequestHead`] and [`ResponseHead`]: the protobuf heads, read in place
 //! * [`ret`] – the one table between the wire's return codes and [`rpc_core::Code`]
 //! * [`numbers`] – how the wire numbers formats and compressions
@@ -50,6 +51,7 @@
 
 pub mod compress;
 pub mod connection;
+pub mod datagram;
 pub mod error;
 pub mod frame;
 pub mod head;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 ///
 /// let at = SocketAddr::from(([127, 0, 0, 1], 8000));
 /// assert_eq!(Address::from(at).to_string(), "127.0.0.1:8000");
+/// assert_eq!(Address::Udp(at).to_string(), "udp://127.0.0.1:8000");
 /// assert_eq!(Address::unix("/run/x.sock").to_string(), "unix:/run/x.sock");
 /// assert_eq!(Address::Abstract("x".into()).to_string(), "unix:@x");
 /// ```
@@ -22,6 +23,8 @@ use std::sync::Arc;
 pub enum Address {
     /// A host and a port of TCP: `127.0.0.1:8000`.
     Tcp(SocketAddr),
+    /// A host and a port of UDP: `udp://127.0.0.1:8000`.
+    Udp(SocketAddr),
     /// A Unix stream socket at a path: `unix:/run/x.sock`.
     Unix(Arc<Path>),
     /// A Unix stream socket under an abstract name, which Linux has: `unix:@name`.
@@ -37,7 +40,7 @@ impl Address {
     /// Host and port, of an address that has them.
     pub fn socket(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(*address),
+            Self::Tcp(address) | Self::Udp(address) => Some(*address),
             Self::Unix(_) | Self::Abstract(_) => None,
         }
     }
@@ -53,6 +56,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
+            Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Abstract(name) => write!(f, "unix:@{name}"),
         }

@@ -1,13 +1,14 @@
 //! [`look_up`]: from the text of an address to the address.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use rpc_core::Address;
 
 /// The forms that an address can be written in, for errors.
-pub const FORMS: &str = "write it like 10.0.0.7:8000, unix:/run/x.sock or unix:@name";
+pub const FORMS: &str =
+    "write it like 10.0.0.7:8000, udp://10.0.0.7:8000, unix:/run/x.sock or unix:@name";
 
 /// The address that `given` stands for. A name of a host is looked up, which may take as long as its resolver does; of
 /// several addresses it is the first.
@@ -22,14 +23,18 @@ pub fn look_up(given: &str) -> io::Result<Address> {
     if let Some(path) = given.strip_prefix("unix:") {
         return unix_path(path);
     }
+    if let Some(host) = given.strip_prefix("udp://") {
+        return host_and_port(host).map(Address::Udp);
+    }
     if let Some((scheme, _)) = given.split_once("://") {
         return Err(invalid(&format!("nothing listens by `{scheme}`")));
     }
-    let mut found = given.to_socket_addrs()?;
-    let first = found.next();
-    first
-        .map(Address::Tcp)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    host_and_port(given).map(Address::Tcp)
+}
+
+fn host_and_port(given: &str) -> io::Result<SocketAddr> {
+    let first = given.to_socket_addrs()?.next();
+    first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }
 
 fn unix_path(path: &str) -> io::Result<Address> {
@@ -81,9 +86,15 @@ mod tests {
 
     #[test]
     fn every_form_is_read_as_it_is_shown() {
-        let forms: &[&str] = &["127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", "unix:x"];
-        for form in forms {
-            assert_eq!(look_up(form).unwrap().to_string(), *form);
+        for form in [
+            "127.0.0.1:8000",
+            "[::1]:8000",
+            "udp://127.0.0.1:8000",
+            "udp://[::1]:8000",
+            "unix:/run/x.sock",
+            "unix:x",
+        ] {
+            assert_eq!(look_up(form).unwrap().to_string(), form);
         }
         #[cfg(target_os = "linux")]
         assert_eq!(look_up("unix:@name").unwrap().to_string(), "unix:@name");
@@ -95,6 +106,7 @@ mod tests {
         let long_name = format!("unix:@{}", "x".repeat(UNIX_BYTES_MAX));
         let cases = [
             ("8000", ""),
+            ("udp://8000", ""),
             ("unix:", "empty"),
             ("unix:/", "no file"),
             ("unix:/run/..", "no file"),

@@ -1,5 +1,7 @@
 //! The loop without its poller: what is done in a turn, on sockets or on a virtual wire.
 
+mod datagrams;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -75,7 +77,15 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         peer: impl Into<Option<SocketAddr>>,
         origin: Origin,
     ) -> Option<Key> {
-        let peer = peer.into();
+        let key = self.begin(wire, peer.into(), origin)?;
+        self.arm(key);
+        // Bytes may have arrived before anybody watched.
+        self.readable(key, false);
+        Some(key)
+    }
+
+    /// A connection from its machine on, told to the driver.
+    fn begin(&mut self, wire: W, peer: Option<SocketAddr>, origin: Origin) -> Option<Key> {
         let machine = self.driver.open(origin, peer, &mut self.io)?;
         let key = self.io.links.insert(machine);
         self.wires.set(key, wire);
@@ -83,9 +93,6 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         self.io.newcomer = Some((key, peer));
         self.driver.opened(key, origin, &mut self.io);
         self.io.newcomer = None;
-        self.arm(key);
-        // Bytes may have arrived before anybody watched.
-        self.readable(key, false);
         Some(key)
     }
 

@@ -93,6 +93,8 @@ pub enum Origin {
     Accepted,
     /// [`Io::connect`] asked for it, with this ticket.
     Connected(u64),
+    /// A datagram: it brought one request, and ends when that is answered.
+    Datagram,
 }
 
 /// Why a connection ended.

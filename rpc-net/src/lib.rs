@@ -23,6 +23,8 @@
 //! * [`address`] – what the texts of addresses stand for
 //! * [`listen`], [`socket`] – accepting, and the options of sockets
 //! * [`stream`] – the socket of a connection, of TCP or of Unix
+//! * [`udp`] – sockets that bring one frame in each datagram
+//! * `socket_wire` – one of the two, as the loop sees it
 //! * `unix` – names of Unix sockets: taken, replaced and given back
 //! * [`signal`] – SIGTERM and SIGINT, as values
 
@@ -40,8 +42,10 @@ pub mod reactor;
 pub mod signal;
 pub mod slab;
 pub mod socket;
+mod socket_wire;
 pub mod stream;
 pub mod timer;
+pub mod udp;
 mod unix;
 pub mod wire;
 
@@ -53,4 +57,5 @@ pub use reactor::{Place, Reactor, Seat};
 pub use slab::{ByLink, Key};
 pub use socket::Sharing;
 pub use stream::Stream;
+pub use udp::DatagramListener;
 pub use wire::Wire;

@@ -1,5 +1,7 @@
 //! One thread, one poller: the loop on real sockets.
 
+mod datagrams;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rpc_core::{Address, Clock, park};
 use slab::Slab;
 
+use self::datagrams::Datagrams;
 use crate::busy_poll::BusyPoll;
 use crate::engine::Engine;
 use crate::io::{Action, Driver, Origin};
@@ -17,7 +20,9 @@ use crate::listen::{self, ACCEPTS_PER_WAKE, Listener, Next};
 use crate::mailbox::{Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
+use crate::socket_wire::SocketWire;
 use crate::stream::Stream;
+use crate::udp::DatagramListener;
 
 /// Events taken from the operating system at a time.
 const EVENTS: usize = 1024;
@@ -27,6 +32,8 @@ const OTHERS: u64 = 1 << 63;
 const WAKER: u64 = OTHERS | 1;
 const LISTENERS: u64 = OTHERS | 1 << 61;
 const CONNECTING: u64 = OTHERS | 1 << 62;
+const DATAGRAM_DOORS: u64 = OTHERS | 1 << 60;
+const DATAGRAM_LINKS: u64 = OTHERS | 1 << 59;
 const INDEX_MASK: u64 = u32::MAX as u64;
 
 /// A loop that does not run yet, so that drivers and their neighbours can learn its address first.
@@ -37,6 +44,7 @@ pub struct Seat<M> {
     post: Post<M>,
     dealt: Mailbox<Accepted>,
     place: Place,
+    datagrams: Vec<DatagramListener>,
     busy_poll: BusyPoll,
 }
 
@@ -61,6 +69,7 @@ impl<M: Send + 'static> Seat<M> {
             post: Post::new(sender),
             dealt,
             place,
+            datagrams: Vec::new(),
             busy_poll: BusyPoll::default(),
         })
     }
@@ -69,6 +78,12 @@ impl<M: Send + 'static> Seat<M> {
     /// sleep whenever there is nothing to do.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = BusyPoll::new(duration);
+        self
+    }
+
+    /// Takes requests from these sockets of UDP too.
+    pub fn datagrams(mut self, listeners: Vec<DatagramListener>) -> Self {
+        self.datagrams = listeners;
         self
     }
 
@@ -102,6 +117,7 @@ impl<M: Send + 'static> Seat<M> {
                 .registry()
                 .register(listener, token(index), Interest::READABLE)?;
         }
+        let datagrams = Datagrams::listen(self.datagrams, self.poll.registry())?;
         let engine = Engine::new(
             driver,
             self.mailbox,
@@ -126,6 +142,7 @@ impl<M: Send + 'static> Seat<M> {
             dealt: self.dealt,
             arrivals: Vec::new(),
             connecting: Slab::new(),
+            datagrams,
             busy_poll: self.busy_poll,
         })
     }
@@ -133,7 +150,7 @@ impl<M: Send + 'static> Seat<M> {
 
 /// One thread, one poller, and the connections of one driver.
 pub struct Reactor<D: Driver> {
-    engine: Engine<D, Stream>,
+    engine: Engine<D, SocketWire>,
     poll: Poll,
     events: Events,
     clock: Clock,
@@ -142,6 +159,7 @@ pub struct Reactor<D: Driver> {
     dealt: Mailbox<Accepted>,
     arrivals: Vec<Accepted>,
     connecting: Slab<Connecting>,
+    datagrams: Datagrams,
     busy_poll: BusyPoll,
 }
 
@@ -171,7 +189,9 @@ impl<D: Driver> Reactor<D> {
         self.note_readiness(now);
         self.accept(now);
         self.adopt_dealt();
+        self.receive_datagrams();
         self.engine.turn(now);
+        self.send_more_datagrams();
         self.act();
         Ok(())
     }
@@ -195,8 +215,9 @@ impl<D: Driver> Reactor<D> {
 
     /// How long nothing has to be done. The clock is read only when a timer bounds that.
     fn patience(&self) -> Option<Duration> {
-        let has_work =
-            self.engine.has_work() || self.doors.iter().any(|door| door.next == Next::Again);
+        let has_work = self.engine.has_work()
+            || self.datagrams.has_work()
+            || self.doors.iter().any(|door| door.next == Next::Again);
         if has_work || self.busy_poll.is_awake() {
             return Some(Duration::ZERO);
         }
@@ -228,6 +249,14 @@ impl<D: Driver> Reactor<D> {
                 number if number & LISTENERS == LISTENERS => {
                     if let Some(door) = self.doors.get_mut(index_of(number)) {
                         door.next = Next::Again;
+                    }
+                }
+                number if number & DATAGRAM_DOORS == DATAGRAM_DOORS => {
+                    self.datagrams.door_readable(index_of(number));
+                }
+                number if number & DATAGRAM_LINKS == DATAGRAM_LINKS => {
+                    if let Some(key) = self.datagrams.link_ready(number & INDEX_MASK) {
+                        self.engine.writable(key);
                     }
                 }
                 number => {
@@ -296,10 +325,10 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn adopt(&mut self, stream: Stream, peer: Option<SocketAddr>, origin: Origin) {
-        let Some(key) = self.engine.adopt(stream, peer, origin) else {
+        let Some(key) = self.engine.adopt(SocketWire::Stream(stream), peer, origin) else {
             return;
         };
-        let Some(wire) = self.engine.wire_mut(key) else {
+        let Some(SocketWire::Stream(wire)) = self.engine.wire_mut(key) else {
             return;
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -308,10 +337,11 @@ impl<D: Driver> Reactor<D> {
                 .poll
                 .registry()
                 .register(wire, key_token(key), interest),
-            Origin::Connected(_) => self
-                .poll
-                .registry()
-                .reregister(wire, key_token(key), interest),
+            Origin::Connected(_) | Origin::Datagram => {
+                self.poll
+                    .registry()
+                    .reregister(wire, key_token(key), interest)
+            }
         };
         if let Err(error) = watched {
             tracing::warn!(%error, ?peer, "a connection cannot be watched");
@@ -337,6 +367,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Whoever has been let in by the kernel is served; then the door is shut.
     fn stop_listening(&mut self) {
+        self.stop_receiving();
         for mut door in std::mem::take(&mut self.doors) {
             let mut accepted = Vec::new();
             door.listener.hide();
@@ -350,6 +381,9 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn begin_connecting(&mut self, ticket: u64, address: &Address) -> io::Result<()> {
+        if let Address::Udp(peer) = address {
+            return self.connect_datagrams(ticket, *peer);
+        }
         let stream = Stream::connect(address)?;
         let entry = self.connecting.vacant_entry();
         let number = CONNECTING | entry.key() as u64;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use rpc_codec::{Codecs, Limits};
 use rpc_core::filter::{Open, Then};
 use rpc_core::{Address, Clock, Executor, Filter, Mount, Observer, Permits, Service};
-use rpc_net::{ListenOptions, Listener, Post, Sharing, address};
+use rpc_net::{ListenOptions, Post, Sharing, address};
 use rpc_policy::admit::{Admit, Guards};
 
+use crate::doors::Doors;
 use crate::driver::{Mail, ServerDriver};
 use crate::shared::Shared;
 use crate::{Config, Pool, Router, ServeError, Server};
@@ -193,9 +194,14 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         self
     }
 
-    /// Listens on `address` too: a host and a port (`0.0.0.0:8000`, `[::]:8000`, where port 0 takes a free one) or a
-    /// Unix socket (`unix:/run/x.sock`, and `unix:@name` on Linux). The file of a Unix socket is removed when the server
-    /// stops accepting; one that a server left which died is replaced.
+    /// Listens on `address` too: a host and a port of TCP (`0.0.0.0:8000`, `[::]:8000`, where port 0 takes a free one), a
+    /// Unix socket (`unix:/run/x.sock`, and `unix:@name` on Linux), or UDP (`udp://0.0.0.0:8000`).
+    ///
+    /// The file of a Unix socket is removed when the server stops accepting; one that a server left which died is replaced.
+    ///
+    /// UDP is for calls of at most 65,507 bytes each way, head and all: a longer answer becomes
+    /// [`Code::Unencodable`](rpc_core::Code::Unencodable). What is lost stays lost, and who asks may not be who they say. On a
+    /// host with several addresses name the one that is asked, for answers may leave by another one otherwise.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "both `\"0.0.0.0:80\"` and a `SocketAddr` read well"
@@ -213,13 +219,9 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
     /// Names the address, the method or the setting that is wrong, and says what the operating system says.
     pub fn bind(self, address: impl ToString) -> Result<Server, ServeError> {
         let mut builder = self.listen(address);
-        let mut listeners = Vec::new();
+        let mut doors = Doors::default();
         for address in std::mem::take(&mut builder.addresses) {
-            let address = address?;
-            listeners.push(
-                Listener::bind(&address, builder.listening)
-                    .map_err(|source| ServeError::Listen { address, source })?,
-            );
+            doors.open(&address?, builder.listening, &builder.config.limits)?;
         }
         if builder.router.services() == 0 {
             let missing =
@@ -227,12 +229,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             return Err(ServeError::Nothing { missing });
         }
         let (config, clock) = (builder.config.clone(), builder.clock.clone());
-        Ok(Server::new(
-            builder.into_shared()?,
-            config,
-            clock,
-            listeners,
-        ))
+        Ok(Server::new(builder.into_shared()?, config, clock, doors))
     }
 
     /// The answering end without sockets, for simulations: a driver is made for each loop, given how to reach it.
@@ -279,6 +276,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             router: self.router,
             admit: self.admit,
             observer: self.observer,
+            datagram_limits: Arc::new(self.config.limits.for_datagrams()),
             limits: Arc::new(self.config.limits),
             timeout: self.config.timeout,
             default_pool,

@@ -121,10 +121,15 @@ impl Driver for ServerDriver {
 
     fn open(
         &mut self,
-        _: Origin,
+        origin: Origin,
         peer: Option<SocketAddr>,
         io: &mut IoOf<Self>,
     ) -> Option<ServerConnection> {
+        if origin == Origin::Datagram {
+            // No connection to observers, nor to the limit of connections: its socket has a limit of its own.
+            let limits = Arc::clone(&self.desk.shared.datagram_limits);
+            return Some(ServerConnection::new(limits, io.now()));
+        }
         if !self.desk.shared.take_connection() {
             self.desk.shared.observe(&Event::ConnectionRefused { peer });
             return None;
@@ -193,8 +198,12 @@ impl Driver for ServerDriver {
         reason: CloseReason,
         io: &mut IoOf<Self>,
     ) {
+        let scope = self.desk.close(link, machine.in_flight(), io);
+        if self.desk.shared.came_in_datagram(&machine) {
+            return;
+        }
         self.desk.shared.connection_ended();
-        if let Some(scope) = self.desk.close(link, machine.in_flight(), io) {
+        if let Some(scope) = scope {
             let peer = scope.peer();
             log_end(peer, reason);
             self.desk.shared.observe(&Event::ConnectionClosed {

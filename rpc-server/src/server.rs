@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use rpc_core::{Address, Clock};
-use rpc_net::{Listener, Place, Post, Seat};
+use rpc_net::{Place, Post, Seat};
 
+use crate::doors::Doors;
 use crate::driver::{Mail, ServerDriver};
 use crate::shared::Shared;
 use crate::stop::StopSignal;
@@ -20,28 +21,22 @@ pub struct Server {
     shared: Arc<Shared>,
     config: Config,
     clock: Clock,
-    listeners: Vec<Listener>,
+    doors: Doors,
 }
 
 impl Server {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        config: Config,
-        clock: Clock,
-        listeners: Vec<Listener>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, config: Config, clock: Clock, doors: Doors) -> Self {
         Self {
             shared,
             config,
             clock,
-            listeners,
+            doors,
         }
     }
 
     /// The addresses that it listens on, with the ports that were taken, in the order they were given.
     pub fn addresses(&self) -> Vec<Address> {
-        let addresses = self.listeners.iter().map(Listener::local_addr);
-        addresses.cloned().collect()
+        self.doors.addresses.clone()
     }
 
     /// Serves until `signal` tells it to end; then answers what it holds, within the grace time, and ends. Told a
@@ -83,21 +78,27 @@ impl Server {
             what: "an event loop cannot be started",
             source,
         };
-        let addresses = self.addresses();
+        let dropped = self.doors.dropped();
         let seats = (0..self.config.reactors)
             .map(|_| Seat::new())
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let places: Vec<Place> = seats.iter().map(Seat::place).collect();
         let posts: Vec<Post<Mail>> = seats.iter().map(|seat| seat.post().clone()).collect();
-        // The first loop accepts for all; connections are dealt to the loop that has the fewest.
-        let mut listeners = Some((self.listeners, places));
+        // The first loop accepts for all, and serves what comes in datagrams; connections are dealt to the loop that has the fewest.
+        let Doors {
+            addresses,
+            listeners,
+            datagrams,
+        } = self.doors;
+        let mut doors = Some((listeners, datagrams, places));
         let mut threads = Vec::new();
         for (index, seat) in seats.into_iter().enumerate() {
             let driver = ServerDriver::new(Arc::clone(&self.shared), seat.post().clone());
-            let (listeners, places) = listeners.take().unwrap_or_default();
+            let (listeners, datagrams, places) = doors.take().unwrap_or_default();
             let reactor = seat
                 .busy_poll(self.config.busy_poll)
+                .datagrams(datagrams)
                 .seat(driver, self.clock.clone(), listeners, places)
                 .map_err(failed)?;
             let thread = thread::Builder::new()
@@ -111,6 +112,7 @@ impl Server {
         };
         Ok(Running {
             addresses,
+            dropped,
             stopper,
             threads,
             shared: self.shared,
@@ -123,6 +125,7 @@ impl Server {
 #[must_use = "a running server ends when it is stopped, not when this is dropped: keep it to `stop` and `join`"]
 pub struct Running {
     addresses: Vec<Address>,
+    dropped: Vec<Arc<AtomicU64>>,
     stopper: Stopper,
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -153,6 +156,13 @@ impl Running {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many datagrams were dropped on sockets of UDP: what came and was not one whole unary frame, and answers that the
+    /// system did not take.
+    pub fn datagrams_dropped(&self) -> u64 {
+        let counts = self.dropped.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// How many calls wait or run on pools.
