@@ -131,12 +131,21 @@ impl Go {
         transport: Transport,
         arguments: &[&str],
     ) -> Result<GoServer, String> {
+        let at = address.to_string();
+        let transport = transport.to_string();
+        let mut all = vec!["--addr", &at, "--transport", &transport];
+        all.extend(arguments);
+        let (told, mut process) = self.start(&all)?;
+        match told.parse() {
+            Ok(address) => Ok(GoServer { address, process }),
+            Err(_) => Err(format!("{told:?} {}", process.complaint())),
+        }
+    }
+
+    /// Starts a server with these arguments. Returns what it says of where it listens.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Result<(String, Process), String> {
         let mut command = Command::new(&self.binary);
-        command
-            .args(["server", "--addr", &address.to_string()])
-            .args(["--transport", &transport.to_string()])
-            .args(arguments);
-        let mut process = Process::spawn(&mut command);
+        let mut process = Process::spawn(command.arg("server").args(arguments));
         let output = process.stdout();
         let line = bounded(START, move || {
             let mut line = String::new();
@@ -144,8 +153,8 @@ impl Go {
         })?;
         let line = line.map_err(|error| error.to_string())?;
         let told = line.strip_prefix("listening ");
-        match told.and_then(|address| address.trim().parse().ok()) {
-            Some(address) => Ok(GoServer { address, process }),
+        match told.map(|address| address.trim().to_owned()) {
+            Some(address) => Ok((address, process)),
             None => Err(format!("{line:?} {}", process.complaint())),
         }
     }
@@ -158,12 +167,23 @@ impl Go {
         transport: Transport,
         cases: &[&str],
     ) -> Vec<Case> {
+        let at = address.to_string();
+        let transport = transport.to_string();
+        let arguments = [
+            "--addr",
+            &at,
+            "--transport",
+            &transport,
+            "--expect-deadline-answer",
+        ];
+        self.cases(&arguments, mode, cases)
+    }
+
+    /// Runs cases of the client with these arguments.
+    pub(crate) fn cases(&self, arguments: &[&str], mode: Mode, cases: &[&str]) -> Vec<Case> {
         let mut command = Command::new(&self.binary);
-        command
-            .args(["client", "--addr", &address.to_string()])
-            .args(["--mode", &mode.to_string()])
-            .args(["--transport", &transport.to_string()])
-            .arg("--expect-deadline-answer");
+        command.arg("client").args(arguments);
+        command.args(["--mode", &mode.to_string()]);
         if !cases.is_empty() {
             command.args(["--case", &cases.join(",")]);
         }
@@ -236,7 +256,7 @@ impl GoServer {
 
 /// A process that does not outlive this.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 

@@ -13,6 +13,7 @@
 //! * [`service`] – our implementation of the service
 //! * [`ours`] – our server, in every way that handlers can be run
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
+//! * [`networks`] – both ends over Unix sockets and UDP
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
 //! * [`checks`] – the checks themselves: their client on our server, ours on theirs, and bytes of all kinds on ours
@@ -20,6 +21,7 @@
 pub mod check;
 pub mod checks;
 pub mod go;
+pub mod networks;
 pub mod ours;
 pub mod service;
 pub mod wire;

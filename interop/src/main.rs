@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use tern_interop::check::Check;
-use tern_interop::checks::{bytes, calls, quirks};
+use tern_interop::checks::{bytes, calls, networks, quirks};
 use tern_interop::go::{Case, Go, Mode, Transport};
+use tern_interop::networks::{Network, OurServer};
 use tern_interop::ours::{Handlers, Variant};
 
 fn main() -> ExitCode {
@@ -20,6 +21,15 @@ fn main() -> ExitCode {
         let peers = |transport| calls::Peers { go, transport };
         let title = "Our client on tRPC-Go's server";
         show(checks(title, &calls::CHECKS, &Transport::ALL, peers));
+        show(their_client_over_networks(go));
+        let peers = |network| networks::Peers { go, network };
+        let title = "Our client on tRPC-Go's server, beside TCP";
+        show(checks(title, &networks::CHECKS, &Network::ALL, peers));
+        let title = "Over Unix sockets alone";
+        show(checks(title, &networks::ON_UNIX, &[Network::Unix], peers));
+        let title = "Over UDP alone";
+        show(checks(title, &networks::ON_UDP, &[Network::Udp], peers));
+        let peers = |transport| calls::Peers { go, transport };
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
     }
@@ -44,6 +54,23 @@ fn their_client(go: &Go) -> Table {
         for mode in Mode::ALL {
             let cases = go.client(server.address(), mode, transport, &[]);
             table.add_column(format!("{mode}, {transport}"), cases);
+        }
+    }
+    table
+}
+
+fn their_client_over_networks(go: &Go) -> Table {
+    let mut table = Table::new("tRPC-Go's client on our server, beside TCP");
+    for network in Network::ALL {
+        let server = OurServer::start(network);
+        for mode in network.modes() {
+            let cases = go.client_over(network, *mode, &server.address);
+            // Not all cases make sense everywhere, so each has its rows.
+            let named = cases.into_iter().map(|case| Case {
+                name: format!("{network}, {mode}: {}", case.name),
+                ..case
+            });
+            table.add_rows(named);
         }
     }
     table
@@ -115,6 +142,13 @@ impl Table {
                 None => self.rows.push((name, vec![outcome])),
             }
         }
+    }
+
+    /// Rows of the one column that the table has.
+    fn add_rows(&mut self, cases: impl Iterator<Item = Case>) {
+        self.modes = vec!["outcome".to_owned()];
+        self.rows
+            .extend(cases.map(|case| (case.name, vec![case.outcome])));
     }
 
     fn failures(&self) -> usize {

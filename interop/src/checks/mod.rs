@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod networks;
 pub mod quirks;
 
 /// `length` bytes without a short period, different for each `seed`.
