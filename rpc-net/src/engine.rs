@@ -18,7 +18,7 @@ use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
 use crate::slab::{ByLink, Key};
-use crate::wire::Wire;
+use crate::wire::{DatagramWire, Wire};
 
 /// Events delivered of one connection before the others have their turn. It bounds how long one connection that sends
 /// thousands of tiny frames at once keeps the loop, and is large enough that a pipelining client's batch is answered
@@ -34,6 +34,8 @@ pub struct Engine<D: Driver, W> {
     io: IoOf<D>,
     /// Beside the links: the driver never meets them.
     wires: ByLink<W>,
+    /// Of connections that have no such wire. Apart, so that the others are not larger for them.
+    datagrams: ByLink<Box<dyn DatagramWire>>,
     ready: VecDeque<Key>,
     buffer: ReadBuffer,
     mailbox: Mailbox<Letter<D::Mail>>,
@@ -56,6 +58,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             driver,
             io: Io::new(now, timer),
             wires: ByLink::default(),
+            datagrams: ByLink::default(),
             ready: VecDeque::new(),
             buffer: ReadBuffer::default(),
             mailbox,
@@ -77,23 +80,22 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         peer: impl Into<Option<SocketAddr>>,
         origin: Origin,
     ) -> Option<Key> {
-        let key = self.begin(wire, peer.into(), origin)?;
+        let peer = peer.into();
+        let machine = self.driver.open(origin, peer, &mut self.io)?;
+        let key = self.io.links.insert(machine);
+        self.wires.set(key, wire);
+        self.opened(key, peer, origin);
         self.arm(key);
         // Bytes may have arrived before anybody watched.
         self.readable(key, false);
         Some(key)
     }
 
-    /// A connection from its machine on, told to the driver.
-    fn begin(&mut self, wire: W, peer: Option<SocketAddr>, origin: Origin) -> Option<Key> {
-        let machine = self.driver.open(origin, peer, &mut self.io)?;
-        let key = self.io.links.insert(machine);
-        self.wires.set(key, wire);
+    fn opened(&mut self, key: Key, peer: Option<SocketAddr>, origin: Origin) {
         self.load.fetch_add(1, Ordering::Relaxed);
         self.io.newcomer = Some((key, peer));
         self.driver.opened(key, origin, &mut self.io);
         self.io.newcomer = None;
-        Some(key)
     }
 
     /// Says that a connection could not be made.
@@ -434,7 +436,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         let Some(wire) = self.wires.get_mut(key) else {
-            return;
+            return self.flush_datagrams(key);
         };
         link.is_dirty = false;
         link.machine.poll_output(&mut link.output);
@@ -479,9 +481,11 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if reason == CloseReason::Peer {
             return self.remove(key, reason);
         }
-        if let Some(wire) = self.wires.get_mut(key) {
-            wire.finish();
-        }
+        // Over datagrams there is no end to wait for.
+        let Some(wire) = self.wires.get_mut(key) else {
+            return self.remove(key, reason);
+        };
+        wire.finish();
         link.linger(now + LINGER);
         self.readable(key, false);
         self.arm(key);
@@ -522,6 +526,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             self.io.timers.cancel(timer);
         }
         let wire = self.wires.take(key);
+        self.datagrams.take(key);
         // A FIN says that all is told. To a peer that saw the mark of a leaving server it says that what was not
         // answered was not run, so it must not stand for answers that were lost here.
         if let Some(mut wire) = wire

@@ -18,13 +18,12 @@
 //! * `link` – one connection: its machine and its queues
 //! * `buffer` – the read buffer that all connections share
 //! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
-//! * [`wire`] – [`Wire`]: what carries the bytes of one connection
+//! * [`wire`] – [`Wire`]: what carries the bytes of one connection; [`DatagramWire`] its frames
 //! * [`timer`] – a timer wheel with cheap cancelling
 //! * [`address`] – what the texts of addresses stand for
 //! * [`listen`], [`socket`] – accepting, and the options of sockets
 //! * [`stream`] – the socket of a connection, of TCP or of Unix
 //! * [`udp`] – sockets that bring one frame in each datagram
-//! * `socket_wire` – one of the two, as the loop sees it
 //! * `unix` – names of Unix sockets: taken, replaced and given back
 //! * [`signal`] – SIGTERM and SIGINT, as values
 
@@ -42,7 +41,6 @@ pub mod reactor;
 pub mod signal;
 pub mod slab;
 pub mod socket;
-mod socket_wire;
 pub mod stream;
 pub mod timer;
 pub mod udp;
@@ -58,4 +56,4 @@ pub use slab::{ByLink, Key};
 pub use socket::Sharing;
 pub use stream::Stream;
 pub use udp::DatagramListener;
-pub use wire::Wire;
+pub use wire::{DatagramWire, Wire};

@@ -104,10 +104,7 @@ impl Listener {
             match accepted {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A connection that cannot be tuned has been reset meanwhile.
-                accepted => deliver(accepted.and_then(|(stream, peer)| {
-                    stream.tune()?;
-                    Ok((stream, peer))
-                })),
+                accepted => deliver(accepted.and_then(|accepted| self.socket.tune(accepted))),
             }
             if next != Next::Again {
                 return next;
@@ -136,10 +133,19 @@ impl Acceptor {
         match self {
             Self::Tcp(socket) => {
                 let (stream, peer) = socket.accept()?;
-                Ok((Stream::Tcp(stream), Some(peer)))
+                Ok((stream.into(), Some(peer)))
             }
-            Self::Unix(socket) => Ok((Stream::Unix(socket.accept()?.0), None)),
+            Self::Unix(socket) => Ok((socket.accept()?.0.into(), None)),
         }
+    }
+
+    /// Of what [`socket::tune`] sets, a Unix socket has no use for anything: the system says at once when a peer on the
+    /// same machine dies.
+    fn tune(&self, (stream, peer): Accepted) -> io::Result<Accepted> {
+        if let Self::Tcp(_) = self {
+            socket::tune(stream.socket())?;
+        }
+        Ok((stream, peer))
     }
 
     fn source(&mut self) -> &mut dyn Source {

@@ -20,7 +20,7 @@ use crate::listen::{self, ACCEPTS_PER_WAKE, Listener, Next};
 use crate::mailbox::{Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
-use crate::socket_wire::SocketWire;
+use crate::socket;
 use crate::stream::Stream;
 use crate::udp::DatagramListener;
 
@@ -150,7 +150,7 @@ impl<M: Send + 'static> Seat<M> {
 
 /// One thread, one poller, and the connections of one driver.
 pub struct Reactor<D: Driver> {
-    engine: Engine<D, SocketWire>,
+    engine: Engine<D, Stream>,
     poll: Poll,
     events: Events,
     clock: Clock,
@@ -191,7 +191,6 @@ impl<D: Driver> Reactor<D> {
         self.adopt_dealt();
         self.receive_datagrams();
         self.engine.turn(now);
-        self.send_more_datagrams();
         self.act();
         Ok(())
     }
@@ -325,10 +324,10 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn adopt(&mut self, stream: Stream, peer: Option<SocketAddr>, origin: Origin) {
-        let Some(key) = self.engine.adopt(SocketWire::Stream(stream), peer, origin) else {
+        let Some(key) = self.engine.adopt(stream, peer, origin) else {
             return;
         };
-        let Some(SocketWire::Stream(wire)) = self.engine.wire_mut(key) else {
+        let Some(wire) = self.engine.wire_mut(key) else {
             return;
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -403,7 +402,7 @@ impl<D: Driver> Reactor<D> {
         let Some(attempt) = self.connecting.get(index) else {
             return;
         };
-        match attempt.stream.is_connected() {
+        match socket::is_connected(attempt.stream.socket()) {
             Ok(false) => {}
             Ok(true) => {
                 let Connecting {

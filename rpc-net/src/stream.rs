@@ -1,108 +1,96 @@
 //! [`Stream`]: the socket of a connection, of TCP or of Unix.
 
 use std::io::{self, IoSlice, Read};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream as StdTcp};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream as StdUnix;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rpc_core::Address;
-use socket2::SockRef;
+use socket2::Socket;
 
 use crate::wire::Wire;
 use crate::{socket, unix};
 
-/// The socket of a connection, of TCP or of Unix.
+/// The socket of a connection, of TCP or of Unix. Which of them is known to the system, and asked of it where it makes a
+/// difference: thousands of connections that said so themselves would be larger for it (`benches/tests/idle.rs`).
 #[derive(Debug)]
-pub enum Stream {
-    /// Of TCP.
-    Tcp(TcpStream),
-    /// Of Unix. It is connected from the beginning.
-    Unix(UnixStream),
+pub struct Stream {
+    socket: Socket,
 }
 
 impl Stream {
-    /// Begins to connect to `address`, tuned as by [`socket::tune`]. The stream becomes writable when it is decided
-    /// whether that worked; [`Stream::is_connected`] tells.
+    /// Begins to connect to `address`, tuned as by [`socket::tune`] if it is of TCP. The stream becomes writable when it
+    /// is decided whether that worked; [`socket::is_connected`] tells.
     ///
     /// # Errors
     ///
     /// When there is no way to the address, or no descriptor or port left.
     pub fn connect(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => socket::connect(*address).map(Self::Tcp),
-            _ => unix::connect(address).map(Self::Unix),
+            Address::Tcp(address) => socket::connect(*address).map(Self::from),
+            _ => unix::connect(address).map(|socket| Self { socket }),
         }
     }
 
-    /// Whether a stream made by [`Stream::connect`] is connected by now. Ask when it becomes writable; `false` means to
-    /// wait for the next time.
-    ///
-    /// # Errors
-    ///
-    /// When the connection could not be made.
-    pub fn is_connected(&self) -> io::Result<bool> {
-        match self {
-            Self::Tcp(stream) => socket::is_connected(stream),
-            // It is from the beginning, or has never been.
-            Self::Unix(_) => Ok(true),
-        }
+    /// Its socket.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
-    /// Sets the options of [`socket::tune`], which a Unix socket has no use for: its peer is on this machine, so the
-    /// system says at once when it dies.
-    pub(crate) fn tune(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => socket::tune(stream),
-            Self::Unix(_) => Ok(()),
-        }
+    fn is_unix(&self) -> bool {
+        self.socket.local_addr().is_ok_and(|own| own.is_unix())
     }
+}
 
-    /// What both kinds can be asked.
-    pub(crate) fn socket(&self) -> SockRef<'_> {
-        match self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
-        }
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        let socket = StdTcp::from(stream).into();
+        Self { socket }
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        let socket = StdUnix::from(stream).into();
+        Self { socket }
     }
 }
 
 impl Wire for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
+        self.socket.read(buffer)
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         // A plain writev would raise SIGPIPE in programs that do not ignore it; sendmsg can be told not to.
-        let socket = self.socket();
         match pieces {
-            [piece] => socket.send_with_flags(piece, NO_SIGNAL),
-            pieces => socket.send_vectored_with_flags(pieces, NO_SIGNAL),
+            [piece] => self.socket.send_with_flags(piece, NO_SIGNAL),
+            pieces => self.socket.send_vectored_with_flags(pieces, NO_SIGNAL),
         }
     }
 
     fn finish(&mut self) {
         // It fails only on a connection that is gone already.
-        let _ = self.socket().shutdown(Shutdown::Write);
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     fn break_off(&mut self) {
-        let socket = self.socket();
-        match self {
-            // With this, closing resets. It fails only on a connection that is gone already.
-            Self::Tcp(_) => drop(socket.set_linger(Some(Duration::ZERO))),
-            Self::Unix(_) => break_off_unix(&socket),
+        if self.is_unix() {
+            return break_off_unix(&self.socket);
         }
+        // With this, closing resets. It fails only on a connection that is gone already.
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 }
 
 /// Nothing makes a Unix socket reset, so its peer would take the end for one in order. A frame that has begun and never
 /// ends tells the two apart.
-fn break_off_unix(socket: &SockRef<'_>) {
+fn break_off_unix(socket: &Socket) {
     if let Err(error) = socket.send_with_flags(&BEGUN, NO_SIGNAL)
         && error.kind() == io::ErrorKind::WouldBlock
     {
@@ -120,24 +108,15 @@ const BEGUN: [u8; 1] = [0x09];
 /// Registers the socket.
 impl Source for Stream {
     fn register(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(registry, token, on),
-            Self::Unix(stream) => stream.register(registry, token, on),
-        }
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, on)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, on),
-            Self::Unix(stream) => stream.reregister(registry, token, on),
-        }
+        SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, on)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(registry),
-            Self::Unix(stream) => stream.deregister(registry),
-        }
+        SourceFd(&self.socket.as_raw_fd()).deregister(registry)
     }
 }
 
@@ -149,18 +128,15 @@ pub(crate) const NO_SIGNAL: i32 = 0;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-    use std::os::unix::net::UnixStream as StdStream;
-
     use super::*;
 
-    fn pair() -> (Stream, StdStream) {
-        let (ours, theirs) = StdStream::pair().unwrap();
+    fn pair() -> (Stream, StdUnix) {
+        let (ours, theirs) = StdUnix::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Stream::Unix(UnixStream::from_std(ours)), theirs)
+        (UnixStream::from_std(ours).into(), theirs)
     }
 
-    fn all_of(mut stream: StdStream) -> Vec<u8> {
+    fn all_of(mut stream: StdUnix) -> Vec<u8> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         bytes

@@ -1,8 +1,7 @@
 //! UDP: sockets that bring one frame in each datagram.
 //!
-//! At the answering end one socket serves all peers, and each request is a [connection](DatagramWire) of its own that has
-//! brought one frame and its end of input: it lives until it is answered, so nothing is kept of a peer, whose address may be
-//! forged. At the asking end each connection is a socket that hears its server alone.
+//! At the answering end one socket serves all peers, and each request is a connection of its own that has brought one frame
+//! and its end of input: it lives until it is answered, so nothing is kept of a peer, whose address may be forged. At the asking end each connection is a socket that hears its server alone.
 //!
 //! What does not fit into the send buffer of the answering end is lost, as it could be anywhere on its way; a socket must
 //! not keep the loop, nor memory for a peer that does not read.
@@ -20,7 +19,7 @@ use rpc_core::Address;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::socket::Sharing;
-use crate::wire::Wire;
+use crate::wire::DatagramWire;
 
 /// Datagrams read from one socket in one turn of a loop. More would keep its connections waiting.
 pub const DATAGRAMS_PER_TURN: usize = 64;
@@ -122,112 +121,84 @@ impl Bound {
     }
 }
 
-/// A connection over UDP: one request at the answering end, all calls to one endpoint at the asking end.
+/// Carries the answer to one request.
 #[derive(Debug)]
-pub(crate) struct DatagramWire {
-    end: End,
-    /// For frames that lie in several pieces.
+pub(crate) struct AnsweringWire {
+    bound: Arc<Bound>,
+    peer: SocketAddr,
+    /// For an answer that lies in several pieces.
     scratch: Vec<u8>,
-    /// Whether nothing more will be written, so that nothing is waited for either.
-    is_finished: bool,
-    /// Whether frames were left that were not offered whole.
-    pub(crate) has_more: bool,
 }
 
-#[derive(Debug)]
-enum End {
-    Answering(Arc<Bound>, SocketAddr),
-    Asking(UdpSocket),
-}
-
-impl DatagramWire {
-    /// For the answer to a request of `peer`'s.
-    pub(crate) fn answering(listener: &DatagramListener, peer: SocketAddr) -> Self {
-        Self::new(End::Answering(Arc::clone(&listener.bound), peer))
-    }
-
-    /// A socket that sends to `peer` and hears nobody else.
-    ///
-    /// # Errors
-    ///
-    /// When there is no way to the address, or no descriptor or port left.
-    pub(crate) fn asking(peer: SocketAddr) -> io::Result<Self> {
-        let any: SocketAddr = match peer {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(peer)?;
-        Ok(Self::new(End::Asking(socket)))
-    }
-
-    fn new(end: End) -> Self {
+impl AnsweringWire {
+    pub(crate) fn new(listener: &DatagramListener, peer: SocketAddr) -> Self {
         Self {
-            end,
+            bound: Arc::clone(&listener.bound),
+            peer,
             scratch: Vec::new(),
-            is_finished: false,
-            has_more: false,
-        }
-    }
-
-    /// The socket of an asking end.
-    pub(crate) fn asking_socket(&mut self) -> Option<&mut UdpSocket> {
-        match &mut self.end {
-            End::Answering(..) => None,
-            End::Asking(socket) => Some(socket),
         }
     }
 }
 
-impl Wire for DatagramWire {
-    /// Datagrams are not read as a stream of bytes: they would run together.
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        if self.is_finished {
-            return Ok(0);
-        }
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    /// Sends each frame in a datagram of its own.
-    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+impl DatagramWire for AnsweringWire {
+    /// Takes all there is, whatever becomes of it: see the [module](self).
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut frames = Frames::new(pieces);
-        let offered = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        let mut written = 0;
-        self.has_more = false;
         while let Some(frame) = frames.next(&mut self.scratch) {
-            match self.end.send(frame) {
-                Ok(()) => written += frame.len(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && written > 0 => {
-                    return Ok(written);
-                }
+            if let Err(error) = self.bound.socket.send_to(frame, self.peer) {
+                self.bound.count_dropped();
+                tracing::debug!(peer = %self.peer, %error, "an answer was dropped");
+            }
+        }
+        Ok(pieces.iter().map(|piece| piece.len()).sum())
+    }
+}
+
+/// Carries all calls of one connection at the asking end.
+#[derive(Debug)]
+pub(crate) struct AskingWire {
+    socket: Arc<UdpSocket>,
+    /// For a request that lies in several pieces.
+    scratch: Vec<u8>,
+}
+
+impl AskingWire {
+    pub(crate) fn new(socket: Arc<UdpSocket>) -> Self {
+        Self {
+            socket,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl DatagramWire for AskingWire {
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut frames = Frames::new(pieces);
+        let mut sent = 0;
+        while let Some(frame) = frames.next(&mut self.scratch) {
+            match self.socket.send(frame) {
+                Ok(_) => sent += frame.len(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && sent > 0 => break,
                 Err(error) => return Err(error),
             }
         }
-        self.has_more = written < offered;
-        Ok(written)
+        Ok(sent)
     }
-
-    fn finish(&mut self) {
-        self.is_finished = true;
-    }
-
-    /// Nobody who loses a datagram takes that for an end in order.
-    fn break_off(&mut self) {}
 }
 
-impl End {
-    fn send(&self, frame: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Answering(bound, peer) => {
-                if let Err(error) = bound.socket.send_to(frame, *peer) {
-                    bound.count_dropped();
-                    tracing::debug!(%peer, %error, "an answer was dropped");
-                }
-                Ok(())
-            }
-            Self::Asking(socket) => socket.send(frame).map(drop),
-        }
-    }
+/// A socket that sends to `peer` and hears nobody else.
+///
+/// # Errors
+///
+/// When there is no way to the address, or no descriptor or port left.
+pub(crate) fn connect(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(peer)?;
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -275,13 +246,13 @@ mod tests {
     #[test]
     fn each_frame_is_a_datagram_however_they_are_queued() {
         let server = peer();
-        let mut wire = DatagramWire::asking(server.local_addr().unwrap()).unwrap();
+        let socket = connect(server.local_addr().unwrap()).unwrap();
+        let mut wire = AskingWire::new(Arc::new(socket));
         let frames = [frame(1, 16), frame(2, 40_000), frame(3, 20)];
         let bytes = frames.concat();
         let (front, back) = bytes.split_at(16 + 16);
         let pieces = [IoSlice::new(front), IoSlice::new(back)];
-        assert_eq!(wire.write(&pieces).unwrap(), bytes.len());
-        assert!(!wire.has_more);
+        assert_eq!(wire.send(&pieces).unwrap(), bytes.len());
         let mut buffer = vec![0; DATAGRAM_ROOM];
         for frame in &frames {
             let length = server.recv(&mut buffer).unwrap();
@@ -290,14 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_not_offered_whole_waits_without_the_socket() {
+    fn a_frame_that_is_not_offered_whole_waits() {
         let server = peer();
-        let mut wire = DatagramWire::asking(server.local_addr().unwrap()).unwrap();
+        let socket = connect(server.local_addr().unwrap()).unwrap();
+        let mut wire = AskingWire::new(Arc::new(socket));
         let bytes = [frame(1, 20), frame(2, 20)].concat();
-        assert_eq!(wire.write(&[IoSlice::new(&bytes[..39])]).unwrap(), 20);
-        assert!(wire.has_more);
-        assert_eq!(wire.write(&[IoSlice::new(&bytes[20..])]).unwrap(), 20);
-        assert!(!wire.has_more);
+        assert_eq!(wire.send(&[IoSlice::new(&bytes[..39])]).unwrap(), 20);
+        assert_eq!(wire.send(&[IoSlice::new(&bytes[20..])]).unwrap(), 20);
     }
 
     #[test]
@@ -310,7 +280,7 @@ mod tests {
         let mut buffer = vec![0; DATAGRAM_ROOM];
         let (length, from) = listener.receive(&mut buffer).unwrap();
         assert_eq!((length, from), (20, peer.local_addr().unwrap()));
-        let wire = DatagramWire::answering(&listener, from);
+        let wire = AnsweringWire::new(&listener, from);
         assert!(!listener.has_work(), "one is in flight");
         drop(wire);
         assert!(listener.has_work());
@@ -324,8 +294,8 @@ mod tests {
         let listener = listener(&Limits::default());
         // No datagram has room for it.
         let bytes = frame(1, 65_508);
-        let mut wire = DatagramWire::answering(&listener, peer().local_addr().unwrap());
-        assert_eq!(wire.write(&[IoSlice::new(&bytes)]).unwrap(), bytes.len());
+        let mut wire = AnsweringWire::new(&listener, peer().local_addr().unwrap());
+        assert_eq!(wire.send(&[IoSlice::new(&bytes)]).unwrap(), bytes.len());
         assert_eq!(listener.dropped().load(Ordering::Relaxed), 1);
     }
 

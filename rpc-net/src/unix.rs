@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixListener;
 use rpc_core::Address;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -105,7 +105,7 @@ pub(crate) fn listen_abstract(name: &str) -> io::Result<UnixListener> {
 /// # Errors
 ///
 /// When nobody listens there, this user may not, or too many wait there already.
-pub(crate) fn connect(address: &Address) -> io::Result<UnixStream> {
+pub(crate) fn connect(address: &Address) -> io::Result<Socket> {
     let address = match address {
         Address::Unix(path) => SockAddr::unix(path)?,
         Address::Abstract(name) => abstract_address(name)?,
@@ -114,7 +114,7 @@ pub(crate) fn connect(address: &Address) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&address) {
-        Ok(()) => Ok(UnixStream::from_std(socket.into())),
+        Ok(()) => Ok(socket),
         // Unlike a TCP socket, one of Unix does not go on trying.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::ErrorKind::ResourceBusy.into())

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use mio::net::UdpSocket;
 use mio::{Interest, Registry};
 
 use super::{DATAGRAM_DOORS, DATAGRAM_LINKS, Reactor, token};
 use crate::io::{Driver, Origin};
 use crate::slab::Key;
-use crate::socket_wire::SocketWire;
-use crate::udp::{DATAGRAM_ROOM, DATAGRAMS_PER_TURN, DatagramListener, DatagramWire};
+use crate::udp::{
+    self, AnsweringWire, AskingWire, DATAGRAM_ROOM, DATAGRAMS_PER_TURN, DatagramListener,
+};
 
 /// The sockets of UDP in a loop.
 #[derive(Debug, Default)]
@@ -26,6 +29,7 @@ pub(super) struct Datagrams {
 struct AskingLink {
     number: u64,
     key: Key,
+    socket: Arc<UdpSocket>,
     is_readable: bool,
 }
 
@@ -47,6 +51,10 @@ impl Datagrams {
     pub(super) fn has_work(&self) -> bool {
         self.doors.iter().any(DatagramListener::has_work)
             || self.links.iter().any(|link| link.is_readable)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.doors.is_empty() && self.links.is_empty()
     }
 
     pub(super) fn door_readable(&mut self, index: usize) {
@@ -78,6 +86,12 @@ impl Datagrams {
 impl<D: Driver> Reactor<D> {
     /// Reads what has come, a bounded number of datagrams from each socket.
     pub(super) fn receive_datagrams(&mut self) {
+        if self.datagrams.is_unused() {
+            return;
+        }
+        // Their ends are not told, and a socket is to go with its connection.
+        let engine = &self.engine;
+        self.datagrams.links.retain(|link| engine.has(link.key));
         if !self.datagrams.has_work() {
             return;
         }
@@ -89,10 +103,8 @@ impl<D: Driver> Reactor<D> {
         self.datagrams.doors = doors;
         let mut links = std::mem::take(&mut self.datagrams.links);
         for link in links.iter_mut().filter(|link| link.is_readable) {
-            link.is_readable = self.receive_answers(link.key, &mut buffer);
+            self.receive_answers(link, &mut buffer);
         }
-        // One that has ended is known by its socket, which is gone.
-        links.retain(|link| self.engine.wire_mut(link.key).is_some());
         self.datagrams.links = links;
         self.datagrams.buffer = buffer;
     }
@@ -106,68 +118,53 @@ impl<D: Driver> Reactor<D> {
                 return;
             };
             if let Some(datagram) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) {
-                let wire = Box::new(DatagramWire::answering(door, peer));
-                self.engine
-                    .adopt_datagram(SocketWire::Datagrams(wire), peer, datagram);
+                let wire = AnsweringWire::new(door, peer);
+                self.engine.adopt_request(wire, peer, datagram);
             }
         }
     }
 
-    /// Returns whether there may be more.
-    fn receive_answers(&mut self, key: Key, buffer: &mut [u8]) -> bool {
+    fn receive_answers(&mut self, link: &mut AskingLink, buffer: &mut [u8]) {
         for _ in 0..DATAGRAMS_PER_TURN {
-            let wire = self.engine.wire_mut(key).and_then(SocketWire::datagrams);
-            let Some(socket) = wire.and_then(DatagramWire::asking_socket) else {
-                return false;
-            };
-            match socket.recv(buffer) {
+            match link.socket.recv(buffer) {
                 Ok(length) => {
                     let datagram = buffer.get(..length).unwrap_or_default();
-                    self.engine.receive_datagram(key, datagram);
+                    self.engine.receive_answer(link.key, datagram);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) => {
-                    // Nobody listens there, says the host that was asked.
-                    self.engine.drop_link(key, error.kind());
-                    return false;
+                    link.is_readable = false;
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        // Nobody listens there, says the host that was asked.
+                        self.engine.drop_link(link.key, error.kind());
+                    }
+                    return;
                 }
             }
         }
-        true
     }
 
     /// A connection over UDP is there as soon as its socket is.
     pub(super) fn connect_datagrams(&mut self, ticket: u64, peer: SocketAddr) -> io::Result<()> {
-        let mut wire = DatagramWire::asking(peer)?;
+        let mut socket = udp::connect(peer)?;
         let number = self.datagrams.next_link;
         self.datagrams.next_link = (number + 1) % DATAGRAM_LINKS_MAX;
-        if let Some(socket) = wire.asking_socket() {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registry = self.poll.registry();
-            registry.register(socket, token(DATAGRAM_LINKS | number), interest)?;
-        }
-        let wire = SocketWire::Datagrams(Box::new(wire));
-        if let Some(key) = self.engine.adopt(wire, peer, Origin::Connected(ticket)) {
+        self.poll.registry().register(
+            &mut socket,
+            token(DATAGRAM_LINKS | number),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        let socket = Arc::new(socket);
+        let wire = AskingWire::new(Arc::clone(&socket));
+        let origin = Origin::Connected(ticket);
+        if let Some(key) = self.engine.adopt_datagrams(wire, peer, origin) {
             self.datagrams.links.push(AskingLink {
                 number,
                 key,
+                socket,
                 is_readable: false,
             });
         }
         Ok(())
-    }
-
-    /// Lets connections go on whose queue had more frames than are offered at a time.
-    pub(super) fn send_more_datagrams(&mut self) {
-        let Self {
-            datagrams, engine, ..
-        } = self;
-        for link in &datagrams.links {
-            let wire = engine.wire_mut(link.key).and_then(SocketWire::datagrams);
-            if wire.is_some_and(|wire| std::mem::take(&mut wire.has_more)) {
-                engine.writable(link.key);
-            }
-        }
     }
 
     /// Takes one turn's worth of what waits, then nothing more.
