@@ -16,7 +16,7 @@ use std::time::Duration;
 use tern::stream::{Inbound, Outbound};
 use tern::{Channel, ChannelError, Clock, Context, Event, Fixed, Observer};
 use tern::{Running, ServeError, Server, Status};
-use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer};
+use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer, chat_back};
 
 const CALLERS: usize = 4;
 const SLOW: Duration = Duration::from_millis(800);
@@ -106,13 +106,10 @@ impl Echo for Echoing {
     async fn chat(
         &self,
         _: &Context,
-        mut inbound: Inbound<EchoMessage>,
-        mut outbound: Outbound<EchoMessage>,
+        inbound: Inbound<EchoMessage>,
+        outbound: Outbound<EchoMessage>,
     ) -> Result<(), Status> {
-        while let Some(message) = inbound.next().await? {
-            outbound.send(message).await?;
-        }
-        Ok(())
+        chat_back(inbound, outbound).await
     }
 }
 

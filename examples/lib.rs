@@ -12,6 +12,21 @@ pub mod greeter {
 /// The package `echo.v1`.
 pub mod echo {
     tern::include_stubs!("echo.v1");
+
+    /// Returns each message of a chat, for programs whose story is another.
+    ///
+    /// # Errors
+    ///
+    /// When the caller is gone.
+    pub async fn chat_back(
+        mut inbound: tern::stream::Inbound<EchoMessage>,
+        mut outbound: tern::stream::Outbound<EchoMessage>,
+    ) -> Result<(), tern::Status> {
+        while let Some(message) = inbound.next().await? {
+            outbound.send(message).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The package `demo.files`.

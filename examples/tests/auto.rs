@@ -16,7 +16,7 @@ use tern::{
     Channel, Clock, Compression, Context, Event, Fixed, ManualClock, Mount, Move, Observer,
     Running, Server, Service, Status, park,
 };
-use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer};
+use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer, chat_back};
 
 #[test]
 fn a_short_method_is_moved_onto_the_loop_and_back_by_one_long_run() {
@@ -258,13 +258,10 @@ impl Echo for Clockwork {
     async fn chat(
         &self,
         _: &Context,
-        mut inbound: Inbound<EchoMessage>,
-        mut outbound: Outbound<EchoMessage>,
+        inbound: Inbound<EchoMessage>,
+        outbound: Outbound<EchoMessage>,
     ) -> Result<(), Status> {
-        while let Some(message) = inbound.next().await? {
-            outbound.send(message).await?;
-        }
-        Ok(())
+        chat_back(inbound, outbound).await
     }
 }
 

@@ -14,10 +14,20 @@ const CALLERS: usize = 8;
 
 #[test]
 fn r23_ten_rolling_restarts_under_load_fail_no_call() {
-    let mut servers = [
-        support::EchoServer::start("127.0.0.1:0", &[]),
-        support::EchoServer::start("127.0.0.1:0", &[]),
-    ];
+    restart_under_load(["127.0.0.1:0", "127.0.0.1:0"]);
+}
+
+#[test]
+fn r23_ten_rolling_restarts_at_unix_sockets_fail_no_call() {
+    let path = |number: usize| {
+        let name = format!("tern-restart-{}-{number}.sock", std::process::id());
+        format!("unix:{}", std::env::temp_dir().join(name).display())
+    };
+    restart_under_load([&path(0), &path(1)]);
+}
+
+fn restart_under_load(at: [&str; 2]) {
+    let mut servers = at.map(|address| support::EchoServer::start(address, &[]));
     let addresses = servers.each_ref().map(|server| server.address.clone());
     let channel = Channel::builder("echo.v1.Echo")
         .resolve(Fixed::new(addresses.clone()))
@@ -57,6 +67,10 @@ fn r23_ten_rolling_restarts_under_load_fail_no_call() {
             .collect()
     });
 
+    for server in &mut servers {
+        server.terminate();
+        server.wait();
+    }
     let calls = calls.load(Ordering::Relaxed);
     assert!(calls > ROUNDS * 200, "only {calls} calls were made");
     assert!(

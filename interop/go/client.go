@@ -24,6 +24,7 @@ const (
 
 type clientOptions struct {
 	addr                 string
+	network              string
 	transport            string
 	multiplexed          bool
 	expectDeadlineAnswer bool
@@ -41,8 +42,8 @@ type peerClient struct {
 func newPeerClient(o clientOptions) *peerClient {
 	c := &peerClient{clientOptions: o}
 	c.opts = []client.Option{
-		client.WithTarget("ip://" + o.addr),
-		client.WithNetwork("tcp"),
+		client.WithTarget(o.target()),
+		client.WithNetwork(o.network),
 		client.WithProtocol(trpc.ProtocolName),
 		client.WithTimeout(callTimeout),
 	}
@@ -161,7 +162,7 @@ func chooseCases(o clientOptions) ([]testCase, error) {
 }
 
 func findCase(name string) (testCase, bool) {
-	for _, tc := range allCases {
+	for _, tc := range append(datagramCases, allCases...) {
 		if tc.name == name {
 			return tc, true
 		}

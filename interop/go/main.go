@@ -11,9 +11,9 @@ import (
 )
 
 const usage = `usage:
-  peer server --addr HOST:PORT [--transport tnet|go-net] [--timeout-ms N] [--ignore-deadline] [--verbose]
-              [--tls-cert FILE --tls-key FILE [--ca-cert FILE]]
-  peer client --addr HOST:PORT --mode pooled|multiplexed [--transport tnet|go-net]
+  peer server --addr HOST:PORT|PATH [--network tcp|udp|unix] [--transport tnet|go-net] [--timeout-ms N]
+              [--ignore-deadline] [--verbose] [--tls-cert FILE --tls-key FILE [--ca-cert FILE]]
+  peer client --addr HOST:PORT|PATH [--network tcp|udp|unix] --mode pooled|multiplexed [--transport tnet|go-net]
               [--case NAME[,NAME...]] [--expect-deadline-answer] [--verbose]
               [--ca-cert FILE --tls-server-name NAME [--tls-cert FILE --tls-key FILE]]
   peer stream-server --addr HOST:PORT [--window BYTES] [--verbose]
@@ -37,7 +37,7 @@ func main() {
 	case "stream-client":
 		err = streamClientCommand(os.Args[2:])
 	case "cases":
-		for _, c := range allCases {
+		for _, c := range append(allCases, datagramCases...) {
 			fmt.Println(c.name)
 		}
 	default:
@@ -78,6 +78,7 @@ func serverCommand(args []string) error {
 	flags := newFlags("server")
 	var o serverOptions
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "listening address; port 0 takes a free port")
+	flags.StringVar(&o.network, "network", "tcp", "tcp, udp or unix")
 	flags.StringVar(&o.transport, "transport", "", "tnet or go-net; default: what trpc-go chooses")
 	timeoutMS := flags.Int("timeout-ms", 0, "the service's own timeout; 0 = none")
 	flags.BoolVar(&o.ignoreDeadline, "ignore-deadline", false,
@@ -90,6 +91,7 @@ func serverCommand(args []string) error {
 		badUsage("unexpected argument %q", flags.Arg(0))
 	}
 	checkTransport(o.transport)
+	checkNetwork(o.network)
 	if *timeoutMS < 0 {
 		badUsage("--timeout-ms must not be negative")
 	}
@@ -104,6 +106,7 @@ func clientCommand(args []string) error {
 	var o clientOptions
 	flags.StringVar(&o.addr, "addr", "", "address of the server to check")
 	mode := flags.String("mode", "", "pooled or multiplexed")
+	flags.StringVar(&o.network, "network", "tcp", "tcp, udp or unix")
 	flags.StringVar(&o.transport, "transport", "", "tnet or go-net; default: what trpc-go chooses")
 	cases := flags.String("case", "", "run only these cases, separated by commas")
 	flags.BoolVar(&o.expectDeadlineAnswer, "expect-deadline-answer", false,
@@ -118,6 +121,7 @@ func clientCommand(args []string) error {
 		badUsage("--addr is needed")
 	}
 	checkTransport(o.transport)
+	checkNetwork(o.network)
 	switch *mode {
 	case "pooled":
 	case "multiplexed":

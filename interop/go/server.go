@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"trpc.group/trpc-go/trpc-go"
 	"trpc.group/trpc-go/trpc-go/codec"
 	"trpc.group/trpc-go/trpc-go/errs"
-	"trpc.group/trpc-go/trpc-go/server"
 )
 
 const (
@@ -24,6 +22,7 @@ const (
 
 type serverOptions struct {
 	addr           string
+	network        string
 	transport      string
 	timeout        time.Duration
 	ignoreDeadline bool
@@ -93,28 +92,14 @@ func (s *interopServer) wait(ctx context.Context, d time.Duration) error {
 // runServer serves until SIGTERM or SIGINT.
 func runServer(o serverOptions) error {
 	// The listener is made here, so that port 0 works and the port is known.
-	listener, err := net.Listen("tcp", o.addr)
+	addr, options, err := listen(o.network, o.addr)
 	if err != nil {
 		return err
 	}
-	cfg := &trpc.Config{}
-	cfg.Global.EnableSet = "N"
-	cfg.Server.Network = "tcp"
-	cfg.Server.Protocol = trpc.ProtocolName
-	cfg.Server.Service = []*trpc.ServiceConfig{{
-		Name:      serviceName,
-		Address:   listener.Addr().String(),
-		Timeout:   int(o.timeout / time.Millisecond),
-		Idletime:  int(o.idle / time.Millisecond),
-		Transport: o.transport,
-		TLSCert:   o.tls.cert,
-		TLSKey:    o.tls.key,
-		CACert:    o.tls.ca,
-	}}
 	if err := o.tls.asServer(); err != nil {
 		return err
 	}
-	s := trpc.NewServerWithConfig(cfg, server.WithListener(listener))
+	s := trpc.NewServerWithConfig(services(o, addr), options...)
 	service := s.Service(serviceName)
 	if err := service.Register(&interopDesc, &interopServer{ignoreDeadline: o.ignoreDeadline}); err != nil {
 		return err
@@ -124,19 +109,19 @@ func runServer(o serverOptions) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve() }()
-	if err := awaitAnswer(listener.Addr().String(), 10*time.Second); err != nil {
+	if err := awaitAnswer(o.network, addr, 10*time.Second); err != nil {
 		return err
 	}
-	fmt.Printf("listening %s\n", listener.Addr())
+	fmt.Printf("listening %s\n", addr)
 	return <-done
 }
 
 // awaitAnswer returns as soon as the server has answered a call.
-func awaitAnswer(addr string, patience time.Duration) error {
+func awaitAnswer(network, addr string, patience time.Duration) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := func() error {
-			conn, err := dialRaw(addr)
+			conn, err := dialRawOn(network, addr)
 			if err != nil {
 				return err
 			}
@@ -144,7 +129,8 @@ func awaitAnswer(addr string, patience time.Duration) error {
 			if err := conn.send(rawRequest{id: 1, req: &interoppb.UnaryRequest{}}); err != nil {
 				return err
 			}
-			_, err = conn.receive(time.Until(deadline))
+			// A datagram may be lost, or come before its socket is there.
+			_, err = conn.receive(patience / 10)
 			return err
 		}()
 		if err == nil {

@@ -101,26 +101,38 @@ impl Go {
         transport: Transport,
         arguments: &[&str],
     ) -> Result<GoServer, String> {
+        let at = address.to_string();
+        let transport = transport.to_string();
+        let mut all = vec!["--addr", &at, "--transport", &transport];
+        all.extend(arguments);
+        let (told, mut process) = self.start(&all)?;
+        match told.parse() {
+            Ok(address) => Ok(GoServer { address, process }),
+            Err(_) => Err(format!("{told:?} {}", process.complaint())),
+        }
+    }
+
+    /// Starts a server with these arguments. Returns what it says of where it listens.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Result<(String, Process), String> {
         let mut command = Command::new(&self.binary);
-        command
-            .args(["server", "--addr", &address.to_string()])
-            .args(["--transport", &transport.to_string()])
-            .args(arguments);
-        Self::listening(&mut command)
+        Self::listening(command.arg("server").args(arguments))
     }
 
     /// Starts a server of streams on a free port. It listens when this returns.
     pub fn stream_server(&self) -> GoServer {
         let mut command = Command::new(&self.binary);
-        Self::listening(command.arg("stream-server")).expect("a server on a free port")
+        let started = Self::listening(command.arg("stream-server"));
+        let (told, process) = started.expect("a server on a free port");
+        let address = told.parse().expect("an address");
+        GoServer { address, process }
     }
 
-    fn listening(command: &mut Command) -> Result<GoServer, String> {
+    fn listening(command: &mut Command) -> Result<(String, Process), String> {
         let mut process = Process::spawn(command);
         let line = process.first_line()?;
         let told = line.strip_prefix("listening ");
-        match told.and_then(|address| address.trim().parse().ok()) {
-            Some(address) => Ok(GoServer { address, process }),
+        match told.map(|address| address.trim().to_owned()) {
+            Some(address) => Ok((address, process)),
             None => Err(format!("{line:?} {}", process.complaint())),
         }
     }
@@ -145,27 +157,33 @@ impl Go {
         cases: &[&str],
         arguments: &[&str],
     ) -> Vec<Case> {
+        let at = address.to_string();
+        let transport = transport.to_string();
+        let mut all = vec!["--addr", &at, "--transport", &transport];
+        all.push("--expect-deadline-answer");
+        all.extend(arguments);
+        self.cases(&all, mode, cases)
+    }
+
+    /// Runs cases of the client with these arguments.
+    pub(crate) fn cases(&self, arguments: &[&str], mode: Mode, cases: &[&str]) -> Vec<Case> {
         let mut command = Command::new(&self.binary);
-        command
-            .args(["client", "--addr", &address.to_string()])
-            .args(["--mode", &mode.to_string()])
-            .args(["--transport", &transport.to_string()])
-            .arg("--expect-deadline-answer")
-            .args(arguments);
+        command.arg("client").args(arguments);
+        command.args(["--mode", &mode.to_string()]);
         if !cases.is_empty() {
             command.args(["--case", &cases.join(",")]);
         }
-        Self::cases(&mut command)
+        Self::reported(&mut command)
     }
 
     /// Runs the cases of the client of streams against `address`.
     pub fn stream_client(&self, address: SocketAddr) -> Vec<Case> {
         let mut command = Command::new(&self.binary);
         command.args(["stream-client", "--addr", &address.to_string()]);
-        Self::cases(&mut command)
+        Self::reported(&mut command)
     }
 
-    fn cases(command: &mut Command) -> Vec<Case> {
+    fn reported(command: &mut Command) -> Vec<Case> {
         let mut process = Process::spawn(command);
         let mut output = process.stdout();
         let read = bounded(CASES, move || {

@@ -16,6 +16,7 @@
 //! * [`go`] – tRPC-Go: finds it, builds it, runs it
 //! * [`java`] – tRPC-Java: the same, in one process for all
 //! * `secured` – certificates for both ends, by the feature `tls`
+//! * [`networks`] – both ends over Unix sockets and UDP
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
 //! * [`conformance`] – what the conformance kit needs of us and of tRPC-Go
@@ -30,6 +31,7 @@ pub mod formats;
 pub mod go;
 pub mod java;
 pub mod matrix;
+pub mod networks;
 pub mod ours;
 #[cfg(feature = "tls")]
 pub mod secured;

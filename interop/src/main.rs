@@ -9,13 +9,14 @@ use tern_conformance::report::{self, Terminal};
 use tern_interop::check::Check;
 use tern_interop::checks::streams::StreamPeers;
 use tern_interop::checks::{
-    bytes, calls, carried, ends, formats, java_calls, java_quirks, quirks, streams,
+    bytes, calls, carried, ends, formats, java_calls, java_quirks, networks, quirks, streams,
 };
 use tern_interop::conformance::{Everybody, client, server};
 use tern_interop::docs;
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::java::Java;
 use tern_interop::matrix::Marks;
+use tern_interop::networks::{Network, OurServer};
 use tern_interop::ours::{Handlers, Variant};
 
 const USAGE: &str = "usage:
@@ -132,6 +133,15 @@ fn everything() -> ExitCode {
         show(checks(title, &ends::CHECKS, &Transport::ALL, peers));
         let title = "Our client on tRPC-Go's server, in other formats than protobuf";
         show(checks(title, &formats::CHECKS, &Transport::ALL, peers));
+        show(their_client_over_networks(go));
+        let peers = |network| networks::Peers { go, network };
+        let title = "Our client on tRPC-Go's server, beside TCP";
+        show(checks(title, &networks::CHECKS, &Network::ALL, peers));
+        let title = "Over Unix sockets alone";
+        show(checks(title, &networks::ON_UNIX, &[Network::Unix], peers));
+        let title = "Over UDP alone";
+        show(checks(title, &networks::ON_UDP, &[Network::Udp], peers));
+        let peers = |transport| calls::Peers { go, transport };
         let title = "Quirks of tRPC-Go";
         show(checks(title, &quirks::CHECKS, &Transport::ALL, peers));
     }
@@ -165,6 +175,23 @@ fn their_client(go: &Go) -> Table {
         for mode in Mode::ALL {
             let cases = go.client(server.address(), mode, transport, &[]);
             table.add_column(format!("{mode}, {transport}"), cases);
+        }
+    }
+    table
+}
+
+fn their_client_over_networks(go: &Go) -> Table {
+    let mut table = Table::new("tRPC-Go's client on our server, beside TCP");
+    for network in Network::ALL {
+        let server = OurServer::start(network);
+        for mode in network.modes() {
+            let cases = go.client_over(network, *mode, &server.address);
+            // Not all cases make sense everywhere, so each has its rows.
+            let named = cases.into_iter().map(|case| Case {
+                name: format!("{network}, {mode}: {}", case.name),
+                ..case
+            });
+            table.add_rows(named);
         }
     }
     table
@@ -255,6 +282,13 @@ impl Table {
                 None => self.rows.push((name, vec![outcome])),
             }
         }
+    }
+
+    /// Rows of the one column that the table has.
+    fn add_rows(&mut self, cases: impl Iterator<Item = Case>) {
+        self.modes = vec!["outcome".to_owned()];
+        self.rows
+            .extend(cases.map(|case| (case.name, vec![case.outcome])));
     }
 
     fn failures(&self) -> usize {

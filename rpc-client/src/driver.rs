@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rpc_codec::Limits;
 use rpc_codec::connection::{Answer, ClientConnection, Connection};
 use rpc_core::message::Exchange;
-use rpc_core::{Bytes, Code, Deadline, Endpoint, EndpointId, Request, Response, Status};
+use rpc_core::{Address, Bytes, Code, Deadline, Endpoint, EndpointId, Request, Response, Status};
 use rpc_net::timer::TimerKey;
 use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::Random;
@@ -46,15 +46,17 @@ enum Note {
         deadline: Option<Deadline>,
     },
     Stream(CallKey),
-    Endpoints(Vec<SocketAddr>),
+    Endpoints(Vec<Address>),
     Nothing,
     Close,
 }
 
 impl Mail {
     /// The service answers at these addresses, and no others.
-    pub fn endpoints(addresses: Vec<SocketAddr>) -> Self {
-        Self(Note::Endpoints(addresses))
+    pub fn endpoints(addresses: impl IntoIterator<Item: Into<Address>>) -> Self {
+        Self(Note::Endpoints(
+            addresses.into_iter().map(Into::into).collect(),
+        ))
     }
 
     /// Nobody makes calls any more.
@@ -97,7 +99,7 @@ pub struct ClientDriver {
     balancer: Box<dyn Balancer>,
     random: Random,
     /// In order, so that the same calls always take the same ways.
-    peers: BTreeMap<EndpointId, Peer>,
+    pub(crate) peers: BTreeMap<EndpointId, Peer>,
     next_endpoint: u32,
     links: ByLink<EndpointId>,
     pub(crate) calls: Calls,
@@ -299,7 +301,7 @@ impl ClientDriver {
                 timer,
             },
         );
-        io.connect(ticket, peer.endpoint.address);
+        io.connect(ticket, peer.endpoint.address.clone());
     }
 
     fn connecting_failed(&mut self, ticket: u64, error: &io::Error, io: &mut IoOf<Self>) {
@@ -405,7 +407,7 @@ impl ClientDriver {
         }
     }
 
-    fn set_endpoints(&mut self, addresses: &[SocketAddr], io: &mut IoOf<Self>) {
+    fn set_endpoints(&mut self, addresses: &[Address], io: &mut IoOf<Self>) {
         let known = |peer: &Peer| addresses.contains(&peer.endpoint.address);
         let gone: Vec<_> = self
             .peers
@@ -421,7 +423,7 @@ impl ClientDriver {
             {
                 let id = EndpointId(self.next_endpoint);
                 self.next_endpoint += 1;
-                let endpoint = Endpoint::new(id, *address);
+                let endpoint = Endpoint::new(id, address.clone());
                 let peer = Peer::new(endpoint, self.config.first_request_id);
                 self.peers.insert(id, peer);
             }
@@ -475,15 +477,15 @@ impl Driver for ClientDriver {
     fn open(
         &mut self,
         origin: Origin,
-        _: SocketAddr,
+        _: Option<SocketAddr>,
         io: &mut IoOf<Self>,
     ) -> Option<ClientConnection> {
         let Origin::Connected(ticket) = origin else {
             return None;
         };
         let attempt = self.attempts.get(&ticket)?;
-        self.peers.get(&attempt.endpoint)?;
-        Some(ClientConnection::new(Arc::clone(&self.limits), io.now()))
+        let limits = self.peers.get(&attempt.endpoint)?.limits(&self.limits);
+        Some(ClientConnection::new(limits, io.now()))
     }
 
     fn opened(&mut self, link: Key, origin: Origin, io: &mut IoOf<Self>) {

@@ -1,9 +1,8 @@
 //! [`Fixed`]: a list of addresses that does not change.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-
 use rpc_core::discover::{Deliver, Resolve};
-use rpc_core::{Code, Status};
+use rpc_core::{Address, Code, Status};
+use rpc_net::address;
 
 /// A list of addresses that does not change. Names are looked up once, when the channel is made.
 #[derive(Debug, Clone)]
@@ -12,7 +11,11 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// These addresses, each a host and a port: `10.0.0.7:8000`, `[::1]:8000`, `localhost:8000`.
+    /// These addresses: hosts with a port of TCP (`10.0.0.7:8000`, `[::1]:8000`, `localhost:8000`) or of UDP
+    /// (`udp://10.0.0.7:8000`), or Unix sockets (`unix:/run/x.sock`, and `unix:@name` on Linux).
+    ///
+    /// Over UDP a request and its answer have at most 65,507 bytes each, head and all. A longer request fails unsent with
+    /// [`Code::RequestUnencodable`]; one that is lost, or whose answer is, ends with its deadline.
     pub fn new<A: ToString>(addresses: impl IntoIterator<Item = A>) -> Self {
         Self {
             addresses: addresses
@@ -40,19 +43,14 @@ impl Resolve for Fixed {
     }
 }
 
-fn look_up(address: &str) -> Result<SocketAddr, Status> {
-    let failed = |why: &str| {
+fn look_up(address: &str) -> Result<Address, Status> {
+    address::look_up(address).map_err(|error| {
         let text = format!(
-            "`{address}` is not an address to connect to ({why}): write it like 10.0.0.7:8000"
+            "`{address}` is not an address to connect to ({error}): {}",
+            address::FORMS
         );
         Status::new(Code::NoEndpoint, text)
-    };
-    let mut found = address
-        .to_socket_addrs()
-        .map_err(|error| failed(&error.to_string()))?;
-    found
-        .next()
-        .ok_or_else(|| failed("the name has no address"))
+    })
 }
 
 #[cfg(test)]
@@ -61,9 +59,13 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_named() {
-        let status = Box::new(Fixed::new(["10.0.0.7"]))
-            .watch(Box::new(|_| {}))
-            .unwrap_err();
-        assert!(status.message().contains("`10.0.0.7`"), "{status}");
+        for given in ["10.0.0.7", "unix:", "http://10.0.0.7:8000"] {
+            let status = Box::new(Fixed::new([given]))
+                .watch(Box::new(|_| {}))
+                .unwrap_err();
+            for part in [given, "10.0.0.7:8000", "unix:/run/x.sock", "unix:@name"] {
+                assert!(status.message().contains(part), "{status}");
+            }
+        }
     }
 }

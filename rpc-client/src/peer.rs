@@ -1,9 +1,11 @@
 //! One endpoint and the connections to it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rpc_codec::Limits;
 use rpc_codec::connection::RequestIds;
-use rpc_core::Endpoint;
+use rpc_core::{Address, Endpoint};
 use rpc_net::{CloseReason, Key};
 
 use crate::calls::CallKey;
@@ -40,6 +42,14 @@ impl Peer {
             retry_at: None,
             last_error: None,
             avoid_until: None,
+        }
+    }
+
+    /// What holds on a connection to it, of what holds on all.
+    pub(crate) fn limits(&self, limits: &Arc<Limits>) -> Arc<Limits> {
+        match self.endpoint.address {
+            Address::Udp(_) => Arc::new(limits.for_datagrams()),
+            _ => Arc::clone(limits),
         }
     }
 
@@ -109,7 +119,7 @@ impl Peer {
 
     /// What keeps calls from being placed here, for people.
     pub(crate) fn trouble(&self, now: Instant) -> String {
-        let address = self.endpoint.address;
+        let address = &self.endpoint.address;
         let why = self.last_error.as_deref().unwrap_or("not tried");
         match self.retry_at.map(|at| at.saturating_duration_since(now)) {
             Some(wait) => format!("{address}: {why}, next attempt in {} ms", wait.as_millis()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rpc_codec::connection::StreamId;
 use rpc_core::stream::Terms;
-use rpc_core::{Cause, Code, Deadline, Request, Response, Status};
+use rpc_core::{Address, Cause, Code, Deadline, Endpoint, Request, Response, Status};
 use rpc_net::{Driver, IoOf, Key, Post};
 use rpc_policy::balance::Outcome;
 
@@ -39,6 +39,8 @@ impl ClientDriver {
         let Some(call) = self.calls.get_mut(key) else {
             return;
         };
+        let peer = call.endpoint.and_then(|id| self.peers.get(&id));
+        let is_datagrams = peer.is_some_and(|peer| is_udp(&peer.endpoint));
         let mut state = call.duty.state();
         let bell = Bell {
             post: self.post.clone(),
@@ -51,6 +53,7 @@ impl ClientDriver {
         };
         let opened = match (refused, state.take_pipe()) {
             (Some(status), _) => Err(status),
+            (None, _) if is_datagrams => Err(not_over_udp()),
             (None, None) => Err(not_twice()),
             (None, Some(pipe)) => {
                 let request = state.request();
@@ -120,6 +123,17 @@ pub(crate) fn outcome_of_stream(result: &Result<Response, Status>, elapsed: Dura
         }
         _ => Outcome::Abandoned,
     }
+}
+
+fn is_udp(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.address, Address::Udp(_))
+}
+
+fn not_over_udp() -> Status {
+    Status::new(
+        Code::RequestInvalid,
+        "streams need a connection: reach the service over TCP or a Unix socket",
+    )
 }
 
 fn not_twice() -> Status {

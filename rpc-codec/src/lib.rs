@@ -41,6 +41,7 @@
 //! # Layout
 //!
 //! * [`frame`] – the sixteen bytes before everything else, and where a frame ends
+//! * [`datagram`] – frames in datagrams: one in each
 //! * [`head`] – [`RequestHead`] and [`ResponseHead`]: the protobuf heads, read in place
 //! * [`ret`] – the one table between the wire's return codes and [`rpc_core::Code`]
 //! * [`stream`] – frames of streams, and what holds their flow back
@@ -52,6 +53,7 @@
 
 pub mod compress;
 pub mod connection;
+pub mod datagram;
 pub mod error;
 pub mod frame;
 pub mod head;

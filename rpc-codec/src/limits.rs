@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::datagram::DATAGRAM_BYTES_MAX;
 use crate::frame::HEADER_BYTES;
 
 /// Bytes in a mebibyte, the unit in which [`Limits::frame_time_per_mib`] counts.
@@ -282,6 +283,14 @@ impl Limits {
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
+    }
+
+    /// The same for frames in datagrams, which end at [`DATAGRAM_BYTES_MAX`].
+    pub fn for_datagrams(&self) -> Self {
+        Self {
+            frame_bytes_max: self.frame_bytes_max.min(DATAGRAM_BYTES_MAX),
+            ..self.clone()
+        }
     }
 
     /// How long a frame of `total_len` bytes may take to arrive, from its first byte. Parts of a mebibyte count whole.

@@ -25,6 +25,11 @@ fn damaged_frames_are_read_as_the_reference_reads_them() {
 }
 
 #[test]
+fn a_datagram_is_one_frame_or_nothing() {
+    for_each_mutation("datagram", 23);
+}
+
+#[test]
 fn damaged_request_heads_are_judged_as_the_protobuf_library_does() {
     for_each_mutation("request_head", 20);
 }

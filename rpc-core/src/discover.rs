@@ -1,8 +1,6 @@
 //! Who says where a service answers.
 
-use std::net::SocketAddr;
-
-use crate::Status;
+use crate::{Address, Status};
 
 /// Finds the addresses of a service and goes on telling when they change.
 pub trait Resolve: Send + 'static {
@@ -16,4 +14,4 @@ pub trait Resolve: Send + 'static {
 }
 
 /// Receives whole lists of addresses.
-pub type Deliver = Box<dyn FnMut(Vec<SocketAddr>) + Send>;
+pub type Deliver = Box<dyn FnMut(Vec<Address>) + Send>;

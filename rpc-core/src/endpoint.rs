@@ -1,6 +1,6 @@
 //! Where a service answers.
 
-use std::net::SocketAddr;
+use crate::Address;
 
 /// Names one endpoint of a channel for as long as the channel lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,7 +13,7 @@ pub struct Endpoint {
     /// Its name within the channel.
     pub id: EndpointId,
     /// Where to connect to.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Its share of the calls, relative to its neighbours'. 100 is usual.
     pub weight: u32,
     /// What routing may look at: zone, version, set.
@@ -22,10 +22,10 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint of usual weight without labels.
-    pub fn new(id: EndpointId, address: SocketAddr) -> Self {
+    pub fn new(id: EndpointId, address: impl Into<Address>) -> Self {
         Self {
             id,
-            address,
+            address: address.into(),
             weight: 100,
             labels: Vec::new(),
         }

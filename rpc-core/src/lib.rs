@@ -35,13 +35,14 @@
 //! * [`mount`] – a service with the choices made where it is mounted: pool or loop, time-outs
 //! * [`call`] – [`Call`]: lazy, `.await` or `.wait()`
 //! * [`spawn`] – [`Job`], [`Spawn`], [`Executor`] and permits: what a worker pool is
-//! * [`endpoint`], [`discover`] – where a service answers, and who says so
+//! * [`address`], [`endpoint`], [`discover`] – where a service answers, and who says so
 //! * [`observe`] – [`Observer`]: what happened, as plain events
 //! * [`time`] – [`Clock`] and [`Timer`]: the only file that asks the system for the time
 //! * [`parties`] – who calls whom
 //! * [`park`] – waiting for a future on a plain thread
 //! * [`stub`] – what generated code calls
 
+pub mod address;
 pub mod call;
 pub mod chain;
 pub mod context;
@@ -69,6 +70,7 @@ pub mod time;
 
 pub use bytes::Bytes;
 
+pub use address::Address;
 pub use call::Call;
 pub use context::{Context, Marks, Shell};
 pub use deadline::{Cause, Deadline};

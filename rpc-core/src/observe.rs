@@ -18,18 +18,18 @@ pub trait Observer: Send + Sync + 'static {
 pub enum Event<'a> {
     /// A connection was accepted or made.
     ConnectionOpened {
-        /// The other end.
-        peer: SocketAddr,
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
     },
     /// A connection was turned away because there are too many.
     ConnectionRefused {
-        /// The other end.
-        peer: SocketAddr,
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
     },
     /// A connection ended.
     ConnectionClosed {
-        /// The other end.
-        peer: SocketAddr,
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
         /// Why, in words for people.
         reason: &'a str,
     },

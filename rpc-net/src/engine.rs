@@ -1,5 +1,7 @@
 //! The loop without its poller: what is done in a turn, on sockets or on a virtual wire.
 
+mod datagrams;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Input};
+use rpc_core::PeerIdentity;
 
 use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
 use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin};
@@ -16,7 +19,7 @@ use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
 use crate::slab::{ByLink, Key};
-use crate::wire::Wire;
+use crate::wire::{DatagramWire, Wire};
 
 /// Events delivered of one connection before the others have their turn. It bounds how long one connection that sends
 /// thousands of tiny frames at once keeps the loop, and is large enough that a pipelining client's batch is answered
@@ -34,6 +37,8 @@ pub struct Engine<D: Driver, W> {
     io: IoOf<D>,
     /// Beside the links: the driver never meets them.
     wires: ByLink<W>,
+    /// Of connections that have no such wire. Apart, so that the others are not larger for them.
+    datagrams: ByLink<Box<dyn DatagramWire>>,
     ready: VecDeque<Key>,
     buffer: ReadBuffer,
     mailbox: Mailbox<Letter<D::Mail>>,
@@ -56,6 +61,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             driver,
             io: Io::new(now, timer),
             wires: ByLink::default(),
+            datagrams: ByLink::default(),
             ready: VecDeque::new(),
             buffer: ReadBuffer::default(),
             mailbox,
@@ -71,14 +77,20 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     }
 
     /// Takes over a connection. `None` when the driver turns it away.
-    pub fn adopt(&mut self, wire: W, peer: SocketAddr, origin: Origin) -> Option<Key> {
+    pub fn adopt(
+        &mut self,
+        wire: W,
+        peer: impl Into<Option<SocketAddr>>,
+        origin: Origin,
+    ) -> Option<Key> {
+        let peer = peer.into();
         let machine = self.open(peer, origin)?;
         Some(self.adopt_open(machine, wire, peer, origin))
     }
 
     /// Asks the driver for the machine of a connection that cannot be used yet. It is either
     /// [adopted](Engine::adopt_open) with it or [dismissed](Engine::dismiss). `None` when the driver turns it away.
-    pub fn open(&mut self, peer: SocketAddr, origin: Origin) -> Option<D::Machine> {
+    pub fn open(&mut self, peer: Option<SocketAddr>, origin: Origin) -> Option<D::Machine> {
         self.driver.open(origin, peer, &mut self.io)
     }
 
@@ -93,12 +105,26 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         &mut self,
         machine: D::Machine,
         wire: W,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         origin: Origin,
     ) -> Key {
         let key = self.io.links.insert(machine);
         let identity = wire.identity();
         self.wires.set(key, wire);
+        self.opened(key, peer, identity, origin);
+        self.arm(key);
+        // Bytes may have arrived before anybody watched.
+        self.readable(key, false);
+        key
+    }
+
+    fn opened(
+        &mut self,
+        key: Key,
+        peer: Option<SocketAddr>,
+        identity: Option<PeerIdentity>,
+        origin: Origin,
+    ) {
         self.load.fetch_add(1, Ordering::Relaxed);
         self.io.newcomer = Some(Newcomer {
             key,
@@ -107,10 +133,6 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         });
         self.driver.opened(key, origin, &mut self.io);
         self.io.newcomer = None;
-        self.arm(key);
-        // Bytes may have arrived before anybody watched.
-        self.readable(key, false);
-        key
     }
 
     /// Says that a connection could not be made.
@@ -456,7 +478,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             return;
         };
         let Some(wire) = self.wires.get_mut(key) else {
-            return;
+            return self.flush_datagrams(key);
         };
         link.is_dirty = false;
         let mut fills = 0;
@@ -524,11 +546,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if reason == CloseReason::Peer {
             return self.remove(key, reason);
         }
-        if let Some(wire) = self.wires.get_mut(key) {
-            wire.finish();
-            // The last words of the wire itself may have to wait for the socket.
-            link.is_blocked |= wire.holds_output();
-        }
+        // Over datagrams there is no end to wait for.
+        let Some(wire) = self.wires.get_mut(key) else {
+            return self.remove(key, reason);
+        };
+        wire.finish();
+        // The last words of the wire itself may have to wait for the socket.
+        link.is_blocked |= wire.holds_output();
         link.linger(now + LINGER);
         self.readable(key, false);
         self.arm(key);
@@ -571,6 +595,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             self.io.timers.cancel(timer);
         }
         let wire = self.wires.take(key);
+        self.datagrams.take(key);
         // A FIN says that all is told. To a peer that saw the mark of a leaving server it says that what was not
         // answered was not run, so it must not stand for answers that were lost here.
         if let Some(mut wire) = wire

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rpc_codec::connection::{Connection, Shelf};
 use rpc_codec::{ProtocolError, WriteBuffer, WriteQueue};
 use rpc_core::time::Alarm;
-use rpc_core::{PeerIdentity, Timer};
+use rpc_core::{Address, PeerIdentity, Timer};
 
 use crate::slab::{Key, Links};
 use crate::timer::{TimerKey, TimerWheel};
@@ -25,11 +25,11 @@ pub trait Driver: Send + Sized + 'static {
     /// What its timers carry.
     type Due: Send + 'static;
 
-    /// A connection is there. Returns its machine, or `None` to turn it away.
+    /// A connection is there. Returns its machine, or `None` to turn it away. On a Unix socket there is no `peer`.
     fn open(
         &mut self,
         origin: Origin,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         io: &mut IoOf<Self>,
     ) -> Option<Self::Machine>;
 
@@ -107,6 +107,8 @@ pub enum Origin {
     Accepted,
     /// [`Io::connect`] asked for it, with this ticket.
     Connected(u64),
+    /// A datagram: it brought one request, and ends when that is answered.
+    Datagram,
 }
 
 /// Why a connection ended.
@@ -157,14 +159,14 @@ impl std::fmt::Display for CloseReason {
 }
 
 /// What a driver asks of whoever owns the sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Connect to this address.
     Connect {
         /// Comes back with the result.
         ticket: u64,
         /// Where to.
-        address: SocketAddr,
+        address: Address,
     },
     /// Nobody waits for this connection any more.
     Abandon {
@@ -199,7 +201,7 @@ pub struct Io<M, T> {
 /// A connection that the driver is being told of, and whose it is.
 pub(crate) struct Newcomer {
     pub(crate) key: Key,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) identity: Option<PeerIdentity>,
 }
 
@@ -230,7 +232,7 @@ impl<M: Connection, T> Io<M, T> {
     }
 
     /// Asks for a connection; [`Driver::open`] or [`Driver::connect_failed`] will be called with `ticket`.
-    pub fn connect(&mut self, ticket: u64, address: SocketAddr) {
+    pub fn connect(&mut self, ticket: u64, address: Address) {
         self.actions.push(Action::Connect { ticket, address });
     }
 
@@ -284,10 +286,10 @@ impl<M: Connection, T> Io<M, T> {
         self.links.get(key).map_or(0, |link| link.output.len())
     }
 
-    /// The other end of a connection, while [`Driver::opened`] is told of it. Who needs it for longer keeps it: the loop
-    /// does not, and twice would be too much.
+    /// The other end of a connection that is not of a Unix socket, while [`Driver::opened`] is told of it. Who needs it for
+    /// longer keeps it: the loop does not, and twice would be too much.
     pub fn peer(&self, key: Key) -> Option<SocketAddr> {
-        self.newcomer(key).map(|newcomer| newcomer.peer)
+        self.newcomer(key)?.peer
     }
 
     /// Who the other end has proved to be, while [`Driver::opened`] is told of the connection.

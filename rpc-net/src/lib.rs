@@ -18,12 +18,17 @@
 //! * `link` – one connection: its machine and its queues
 //! * `buffer` – the read buffer that all connections share
 //! * [`mailbox`], [`post`] – how other threads reach a loop: one wake-up for a batch
-//! * [`wire`] – [`Wire`]: what carries the bytes of one connection
+//! * [`wire`] – [`Wire`]: what carries the bytes of one connection; [`DatagramWire`] its frames
 //! * [`timer`] – a timer wheel with cheap cancelling
+//! * [`address`] – what the texts of addresses stand for
 //! * [`listen`], [`socket`] – accepting, and the options of sockets
 //! * `tls` – TLS between the wire and its socket, by the feature of that name
+//! * [`stream`] – the socket of a connection, of TCP or of Unix
+//! * [`udp`] – sockets that bring one frame in each datagram
+//! * `unix` – names of Unix sockets: taken, replaced and given back
 //! * [`signal`] – SIGTERM and SIGINT, as values
 
+pub mod address;
 mod buffer;
 mod busy_poll;
 pub mod engine;
@@ -37,16 +42,21 @@ pub mod reactor;
 pub mod signal;
 pub mod slab;
 pub mod socket;
+pub mod stream;
 pub mod timer;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod udp;
+mod unix;
 pub mod wire;
 
 pub use engine::Engine;
 pub use io::{Action, CloseReason, Driver, End, Io, IoOf, Origin};
-pub use listen::Listener;
+pub use listen::{ListenOptions, Listener};
 pub use post::Post;
 pub use reactor::{Place, Reactor, Seat};
 pub use slab::{ByLink, Key};
 pub use socket::Sharing;
-pub use wire::Wire;
+pub use stream::Stream;
+pub use udp::DatagramListener;
+pub use wire::{DatagramWire, Wire};

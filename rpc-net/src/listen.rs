@@ -8,43 +8,89 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
+use rpc_core::Address;
 
 use crate::socket::{self, Sharing};
+use crate::stream::Stream;
+use crate::unix::{self, SocketFile};
 
 /// Accepts connections.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    /// Before the socket, so that its name goes before it does.
+    file: Option<SocketFile>,
+    socket: Acceptor,
+    address: Address,
     pacing: Pacing,
 }
 
+#[derive(Debug)]
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// How to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Whether others may listen at the same address.
+    pub sharing: Sharing,
+    /// The permissions of the file of a Unix socket. Default: 0o600, for this user alone.
+    pub unix_mode: u32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            sharing: Sharing::Alone,
+            unix_mode: 0o600,
+        }
+    }
+}
+
 impl Listener {
-    /// Listens on `address`; port 0 takes a free one.
+    /// Listens on `address`; port 0 takes a free one. The file of a Unix socket that nobody listens at any more is
+    /// replaced, and removed when this is dropped.
     ///
     /// # Errors
     ///
-    /// Those of [`socket::listener`].
-    pub fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<Self> {
-        let socket = socket::listener(address, sharing)?;
+    /// When the address is in use, not of this host, or not for this user to take.
+    pub fn bind(address: &Address, options: ListenOptions) -> io::Result<Self> {
+        let (socket, file) = match address {
+            Address::Tcp(address) => {
+                let socket = socket::listener(*address, options.sharing)?;
+                (Acceptor::Tcp(socket), None)
+            }
+            Address::Unix(path) => {
+                let (socket, file) = unix::listen(path, options.sharing, options.unix_mode)?;
+                (Acceptor::Unix(socket), Some(file))
+            }
+            Address::Abstract(name) => (Acceptor::Unix(unix::listen_abstract(name)?), None),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let address = match &socket {
+            Acceptor::Tcp(socket) => Address::Tcp(socket.local_addr()?),
+            Acceptor::Unix(_) => address.clone(),
+        };
         Ok(Self {
-            address: socket.local_addr()?,
+            file,
             socket,
+            address,
             pacing: Pacing::default(),
         })
     }
 
-    /// Accepts up to `max` connections ([`ACCEPTS_PER_WAKE`] is a good number) and hands each over, tuned. Says when to
-    /// come back: readiness is reported once, so the loop must not wait for it before it has seen [`Next::Wait`].
+    /// Accepts up to `max` connections ([`ACCEPTS_PER_WAKE`] is a good number) and hands each over, tuned, with the
+    /// address of its other end if that has one. Says when to come back: readiness is reported once, so the loop must not wait for it before it has seen [`Next::Wait`].
     ///
     /// Errors are handed over too, only to be counted: whatever they are, accepting goes on.
     pub fn accept(
         &mut self,
         max: usize,
         now: Instant,
-        mut deliver: impl FnMut(io::Result<(TcpStream, SocketAddr)>),
+        mut deliver: impl FnMut(io::Result<Accepted>),
     ) -> Next {
         if let Some(until) = self.pacing.resting_until(now) {
             return Next::RestUntil(until);
@@ -58,10 +104,7 @@ impl Listener {
             match accepted {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A connection that cannot be tuned has been reset meanwhile.
-                accepted => deliver(accepted.and_then(|(stream, peer)| {
-                    socket::tune(&stream)?;
-                    Ok((stream, peer))
-                })),
+                accepted => deliver(accepted.and_then(|accepted| self.socket.tune(accepted))),
             }
             if next != Next::Again {
                 return next;
@@ -70,24 +113,61 @@ impl Listener {
         self.pacing.turn_ended(now)
     }
 
+    /// Takes the name away, so that nobody new finds the way here while those who have are accepted. A host and a port
+    /// stay for as long as the socket does.
+    pub fn hide(&mut self) {
+        self.file = None;
+    }
+
     /// The address that it listens on, with the port that was taken.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn local_addr(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// A connection that was accepted, and the address of its other end if that has one.
+pub type Accepted = (Stream, Option<SocketAddr>);
+
+impl Acceptor {
+    fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                Ok((stream.into(), Some(peer)))
+            }
+            Self::Unix(socket) => Ok((socket.accept()?.0.into(), None)),
+        }
+    }
+
+    /// Of what [`socket::tune`] sets, a Unix socket has no use for anything: the system says at once when a peer on the
+    /// same machine dies.
+    fn tune(&self, (stream, peer): Accepted) -> io::Result<Accepted> {
+        if let Self::Tcp(_) = self {
+            socket::tune(stream.socket())?;
+        }
+        Ok((stream, peer))
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(socket) => socket,
+            Self::Unix(socket) => socket,
+        }
     }
 }
 
 /// Registers the socket.
 impl Source for Listener {
     fn register(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
-        self.socket.register(registry, token, on)
+        self.socket.source().register(registry, token, on)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
-        self.socket.reregister(registry, token, on)
+        self.socket.source().reregister(registry, token, on)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.socket.deregister(registry)
+        self.socket.source().deregister(registry)
     }
 }
 
@@ -217,7 +297,12 @@ mod tests {
     }
 
     fn listener() -> Listener {
-        Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), Sharing::Alone).unwrap()
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Listener::bind(&any_port.into(), ListenOptions::default()).unwrap()
+    }
+
+    fn connect(listener: &Listener) -> StdStream {
+        StdStream::connect(listener.local_addr().socket().unwrap()).unwrap()
     }
 
     #[test]
@@ -269,15 +354,14 @@ mod tests {
     fn r21_no_more_than_allowed_are_accepted_at_a_time() {
         let now = Clock::system().now();
         let mut listener = listener();
-        let _peers: Vec<_> = (0..5)
-            .map(|_| StdStream::connect(listener.local_addr()).unwrap())
-            .collect();
+        let _peers: Vec<_> = (0..5).map(|_| connect(&listener)).collect();
         let mut accepted = Vec::new();
         let next = listener.accept(3, now, |result| accepted.push(result.unwrap()));
         assert_eq!((next, accepted.len()), (Next::Again, 3));
         let next = listener.accept(3, now, |result| accepted.push(result.unwrap()));
         assert_eq!((next, accepted.len()), (Next::Wait, 5));
-        assert!(accepted.iter().all(|(stream, _)| stream.nodelay().unwrap()));
+        let is_tuned = |(stream, _): &Accepted| stream.socket().tcp_nodelay().unwrap();
+        assert!(accepted.iter().all(is_tuned));
     }
 
     #[test]
@@ -285,7 +369,7 @@ mod tests {
         let now = Clock::system().now();
         let mut listener = listener();
         let rest = listener.pacing.failed(&no_descriptor(), now);
-        let _peer = StdStream::connect(listener.local_addr()).unwrap();
+        let _peer = connect(&listener);
         let mut accepted = 0;
         assert_eq!(listener.accept(64, now + ms(50), |_| accepted += 1), rest);
         assert_eq!(accepted, 0);

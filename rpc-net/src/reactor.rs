@@ -1,30 +1,32 @@
 //! One thread, one poller: the loop on real sockets.
 
-use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr};
+mod datagrams;
+
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use rpc_core::{Clock, park};
+use rpc_core::{Address, Clock, park};
 use slab::Slab;
-use socket2::SockRef;
 
+use self::datagrams::Datagrams;
 use crate::busy_poll::BusyPoll;
 use crate::engine::Engine;
 use crate::io::{Action, Driver, Origin};
-use crate::listen::{ACCEPTS_PER_WAKE, Listener, Next};
+use crate::listen::{self, ACCEPTS_PER_WAKE, Listener, Next};
 use crate::mailbox::{Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
 use crate::socket;
+use crate::stream::Stream;
 #[cfg(feature = "tls")]
 use crate::tls::handshakes::Handshakes;
 #[cfg(feature = "tls")]
 use crate::tls::{ClientTls, Secured, ServerTls};
-use crate::wire::Wire;
+use crate::udp::DatagramListener;
 
 /// Events taken from the operating system at a time.
 const EVENTS: usize = 1024;
@@ -33,9 +35,11 @@ const EVENTS: usize = 1024;
 const OTHERS: u64 = 1 << 63;
 const WAKER: u64 = OTHERS | 1;
 #[cfg(feature = "tls")]
-const HANDSHAKES: u64 = OTHERS | 1 << 60;
+const HANDSHAKES: u64 = OTHERS | 1 << 58;
 const LISTENERS: u64 = OTHERS | 1 << 61;
 const CONNECTING: u64 = OTHERS | 1 << 62;
+const DATAGRAM_DOORS: u64 = OTHERS | 1 << 60;
+const DATAGRAM_LINKS: u64 = OTHERS | 1 << 59;
 const INDEX_MASK: u64 = u32::MAX as u64;
 
 /// A loop that does not run yet, so that drivers and their neighbours can learn its address first.
@@ -46,6 +50,7 @@ pub struct Seat<M> {
     post: Post<M>,
     dealt: Mailbox<Accepted>,
     place: Place,
+    datagrams: Vec<DatagramListener>,
     busy_poll: BusyPoll,
     #[cfg(feature = "tls")]
     tls: (Option<ServerTls>, Option<ClientTls>),
@@ -72,6 +77,7 @@ impl<M: Send + 'static> Seat<M> {
             post: Post::new(sender),
             dealt,
             place,
+            datagrams: Vec::new(),
             busy_poll: BusyPoll::default(),
             #[cfg(feature = "tls")]
             tls: (None, None),
@@ -85,14 +91,20 @@ impl<M: Send + 'static> Seat<M> {
         self
     }
 
-    /// Speaks TLS with whoever connects.
+    /// Takes requests from these sockets of UDP too.
+    pub fn datagrams(mut self, listeners: Vec<DatagramListener>) -> Self {
+        self.datagrams = listeners;
+        self
+    }
+
+    /// Speaks TLS with whoever connects over TCP.
     #[cfg(feature = "tls")]
     pub fn server_tls(mut self, tls: Option<ServerTls>) -> Self {
         self.tls.0 = tls;
         self
     }
 
-    /// Speaks TLS with whomever the driver asks to be connected to.
+    /// Speaks TLS with whomever the driver asks to be connected to over TCP.
     #[cfg(feature = "tls")]
     pub fn client_tls(mut self, tls: Option<ClientTls>) -> Self {
         self.tls.1 = tls;
@@ -129,6 +141,7 @@ impl<M: Send + 'static> Seat<M> {
                 .registry()
                 .register(listener, token(index), Interest::READABLE)?;
         }
+        let datagrams = Datagrams::listen(self.datagrams, self.poll.registry())?;
         let engine = Engine::new(
             driver,
             self.mailbox,
@@ -153,6 +166,7 @@ impl<M: Send + 'static> Seat<M> {
             dealt: self.dealt,
             arrivals: Vec::new(),
             connecting: Slab::new(),
+            datagrams,
             busy_poll: self.busy_poll,
             #[cfg(feature = "tls")]
             handshakes: Handshakes::new(self.tls.0, self.tls.1),
@@ -171,9 +185,10 @@ pub struct Reactor<D: Driver> {
     dealt: Mailbox<Accepted>,
     arrivals: Vec<Accepted>,
     connecting: Slab<Connecting>,
+    datagrams: Datagrams,
     busy_poll: BusyPoll,
     #[cfg(feature = "tls")]
-    handshakes: Handshakes<TcpWire, Party<D::Machine>>,
+    handshakes: Handshakes<Stream, Party<D::Machine>>,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -202,6 +217,7 @@ impl<D: Driver> Reactor<D> {
         self.note_readiness(now);
         self.accept(now);
         self.adopt_dealt();
+        self.receive_datagrams();
         #[cfg(feature = "tls")]
         self.look_after_handshakes(now);
         self.engine.turn(now);
@@ -228,8 +244,9 @@ impl<D: Driver> Reactor<D> {
 
     /// How long nothing has to be done. The clock is read only when a timer bounds that.
     fn patience(&self) -> Option<Duration> {
-        let has_work =
-            self.engine.has_work() || self.doors.iter().any(|door| door.next == Next::Again);
+        let has_work = self.engine.has_work()
+            || self.datagrams.has_work()
+            || self.doors.iter().any(|door| door.next == Next::Again);
         #[cfg(feature = "tls")]
         let has_work = has_work || self.handshakes.has_unread();
         if has_work || self.busy_poll.is_awake() {
@@ -272,6 +289,14 @@ impl<D: Driver> Reactor<D> {
                         door.next = Next::Again;
                     }
                 }
+                number if number & DATAGRAM_DOORS == DATAGRAM_DOORS => {
+                    self.datagrams.door_readable(index_of(number));
+                }
+                number if number & DATAGRAM_LINKS == DATAGRAM_LINKS => {
+                    if let Some(key) = self.datagrams.link_ready(number & INDEX_MASK) {
+                        self.engine.writable(key);
+                    }
+                }
                 number => {
                     let key = Key::from_u64(number);
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -309,7 +334,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Deals connections to the loops that have the fewest.
-    fn deal(&mut self, accepted: Vec<io::Result<(TcpStream, SocketAddr)>>) {
+    fn deal(&mut self, accepted: Vec<io::Result<listen::Accepted>>) {
         for outcome in accepted {
             match outcome {
                 Ok(connection) => {
@@ -335,7 +360,7 @@ impl<D: Driver> Reactor<D> {
         } in arrivals.drain(..)
         {
             #[cfg(feature = "tls")]
-            if let Some(tls) = self.handshakes.server.clone() {
+            if let (Some(tls), Some(peer)) = (self.handshakes.server.clone(), peer) {
                 self.begin_with_client(&tls, stream, peer, place);
                 continue;
             }
@@ -346,15 +371,14 @@ impl<D: Driver> Reactor<D> {
         self.arrivals = arrivals;
     }
 
-    fn adopt(&mut self, stream: TcpStream, peer: SocketAddr, origin: Origin) {
-        let carrier = Carrier::from(TcpWire { stream });
-        if let Some(key) = self.engine.adopt(carrier, peer, origin) {
+    fn adopt(&mut self, stream: Stream, peer: Option<SocketAddr>, origin: Origin) {
+        if let Some(key) = self.engine.adopt(Carrier::from(stream), peer, origin) {
             self.watch(key, peer, origin == Origin::Accepted);
         }
     }
 
     /// Watches the socket of a connection, which `is_new` if nobody has watched it yet.
-    fn watch(&mut self, key: Key, peer: SocketAddr, is_new: bool) {
+    fn watch(&mut self, key: Key, peer: Option<SocketAddr>, is_new: bool) {
         let Some(wire) = self.engine.wire_mut(key) else {
             return;
         };
@@ -366,7 +390,7 @@ impl<D: Driver> Reactor<D> {
             registry.reregister(stream, key_token(key), interest)
         };
         if let Err(error) = watched {
-            tracing::warn!(%error, %peer, "a connection cannot be watched");
+            tracing::warn!(%error, ?peer, "a connection cannot be watched");
             self.engine.drop_link(key, error.kind());
         }
     }
@@ -375,7 +399,7 @@ impl<D: Driver> Reactor<D> {
         for action in self.engine.take_actions() {
             match action {
                 Action::Connect { ticket, address } => {
-                    if let Err(error) = self.begin_connecting(ticket, address) {
+                    if let Err(error) = self.begin_connecting(ticket, &address) {
                         self.engine.connect_failed(ticket, error);
                     }
                 }
@@ -393,8 +417,10 @@ impl<D: Driver> Reactor<D> {
 
     /// Whoever has been let in by the kernel is served; then the door is shut.
     fn stop_listening(&mut self) {
+        self.stop_receiving();
         for mut door in std::mem::take(&mut self.doors) {
             let mut accepted = Vec::new();
+            door.listener.hide();
             let _ = door
                 .listener
                 .accept(usize::MAX, self.clock.now(), |outcome| {
@@ -404,14 +430,17 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn begin_connecting(&mut self, ticket: u64, address: SocketAddr) -> io::Result<()> {
-        let stream = socket::connect(address)?;
+    fn begin_connecting(&mut self, ticket: u64, address: &Address) -> io::Result<()> {
+        if let Address::Udp(peer) = address {
+            return self.connect_datagrams(ticket, *peer);
+        }
+        let stream = Stream::connect(address)?;
         let entry = self.connecting.vacant_entry();
         let number = CONNECTING | entry.key() as u64;
         let attempt = entry.insert(Connecting {
             stream,
             ticket,
-            address,
+            peer: address.socket(),
         });
         self.poll.registry().register(
             &mut attempt.stream,
@@ -424,19 +453,19 @@ impl<D: Driver> Reactor<D> {
         let Some(attempt) = self.connecting.get(index) else {
             return;
         };
-        match socket::is_connected(&attempt.stream) {
+        match socket::is_connected(attempt.stream.socket()) {
             Ok(false) => {}
             Ok(true) => {
                 let Connecting {
                     stream,
                     ticket,
-                    address,
+                    peer,
                 } = self.connecting.remove(index);
                 #[cfg(feature = "tls")]
-                if let Some(tls) = self.handshakes.client.clone() {
-                    return self.begin_with_server(&tls, stream, address, ticket);
+                if let (Some(tls), Some(peer)) = (self.handshakes.client.clone(), peer) {
+                    return self.begin_with_server(&tls, stream, peer, ticket);
                 }
-                self.adopt(stream, address, Origin::Connected(ticket));
+                self.adopt(stream, peer, Origin::Connected(ticket));
             }
             Err(error) => {
                 let attempt = self.connecting.remove(index);
@@ -463,7 +492,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn take(&self, (stream, peer): (TcpStream, SocketAddr)) -> Result<(), ()> {
+    fn take(&self, (stream, peer): listen::Accepted) -> Result<(), ()> {
         let place = Dealt::new(&self.load);
         self.deal
             .send(Accepted {
@@ -478,8 +507,8 @@ impl Place {
 /// A connection on its way to its loop.
 #[derive(Debug)]
 struct Accepted {
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Option<SocketAddr>,
     place: Dealt,
 }
 
@@ -508,63 +537,26 @@ struct Door {
 
 #[derive(Debug)]
 struct Connecting {
-    stream: TcpStream,
+    stream: Stream,
     ticket: u64,
-    address: SocketAddr,
+    peer: Option<SocketAddr>,
 }
 
-/// What carries a connection of the engine.
+/// What carries a connection of the engine. Only TCP is ever secured: who reaches a Unix socket is on this machine.
 #[cfg(not(feature = "tls"))]
-type Carrier = TcpWire;
+type Carrier = Stream;
 #[cfg(feature = "tls")]
-type Carrier = Secured<TcpWire>;
+type Carrier = Secured<Stream>;
 
 #[cfg(not(feature = "tls"))]
-fn stream_of(carrier: &mut Carrier) -> &mut TcpStream {
-    &mut carrier.stream
+fn stream_of(carrier: &mut Carrier) -> &mut Stream {
+    carrier
 }
 
 #[cfg(feature = "tls")]
-fn stream_of(carrier: &mut Carrier) -> &mut TcpStream {
-    &mut carrier.socket.stream
+fn stream_of(carrier: &mut Carrier) -> &mut Stream {
+    &mut carrier.socket
 }
-
-/// A TCP connection.
-#[derive(Debug)]
-pub(crate) struct TcpWire {
-    stream: TcpStream,
-}
-
-impl Wire for TcpWire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
-    }
-
-    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A plain writev would raise SIGPIPE in programs that do not ignore it; sendmsg can be told not to.
-        let socket = SockRef::from(&self.stream);
-        match pieces {
-            [piece] => socket.send_with_flags(piece, NO_SIGNAL),
-            pieces => socket.send_vectored_with_flags(pieces, NO_SIGNAL),
-        }
-    }
-
-    fn finish(&mut self) {
-        // It fails only on a connection that is gone already.
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-
-    fn break_off(&mut self) {
-        // With this, closing resets. It fails only on a connection that is gone already.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-    }
-}
-
-/// MSG_NOSIGNAL of Linux and Android, where the flag exists.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const NO_SIGNAL: i32 = 0x4000;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const NO_SIGNAL: i32 = 0;
 
 fn index_of(number: u64) -> usize {
     usize::try_from(number & INDEX_MASK).expect("asserted below")

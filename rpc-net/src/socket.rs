@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -54,7 +55,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether a stream made by [`connect`] is connected by now. Ask when it becomes writable; `false` means to wait for
+/// Whether a stream that was told to connect is connected by now. Ask when it becomes writable; `false` means to wait for
 /// the next time.
 ///
 /// # Errors
@@ -62,7 +63,8 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 /// When the connection could not be made. A stream that is connected to itself counts as refused: a port for outgoing
 /// connections may be the very one that is called, and if nobody listens there TCP lets the two ends of one socket
 /// shake hands. Who reconnects to a dead server on the same host for long enough would find itself.
-pub fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+pub fn is_connected<S: AsFd>(stream: &S) -> io::Result<bool> {
+    let stream = SockRef::from(stream);
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
@@ -82,7 +84,7 @@ pub fn is_connected(stream: &TcpStream) -> io::Result<bool> {
 /// # Errors
 ///
 /// When the system refuses, as some do once the peer has reset the connection.
-pub fn tune(stream: &TcpStream) -> io::Result<()> {
+pub fn tune<S: AsFd>(stream: &S) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
@@ -97,7 +99,7 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Connections that wait to be accepted. The system cuts it to its own limit; on Linux that is `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
+pub(crate) const BACKLOG: i32 = 4_096;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! [`Wire`]: what carries the bytes of one connection.
+//! [`Wire`]: what carries the bytes of one connection; [`DatagramWire`]: what carries its frames one by one.
 
 use std::io::{self, IoSlice};
 
@@ -42,4 +42,15 @@ pub trait Wire: Send {
     fn identity(&self) -> Option<PeerIdentity> {
         None
     }
+}
+
+/// A way to one peer for frames that each take a datagram. It never blocks, and nothing is read from it: what comes is
+/// brought to the engine.
+pub trait DatagramWire: Send {
+    /// Sends whole frames from the front of `pieces`, and says how many bytes those were. Who has more to send asks again.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when none can be taken.
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 }

@@ -1,17 +1,17 @@
 //! [`Server::builder`]: what a server serves, and how.
 
 use std::marker::PhantomData;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use rpc_codec::{Codecs, Formats, Limits};
 use rpc_core::filter::{Open, Then};
-use rpc_core::{Clock, Executor, Filter, Mount, Observer, Permits, Service};
-use rpc_net::{Listener, Post, Sharing};
+use rpc_core::{Address, Clock, Executor, Filter, Mount, Observer, Permits, Service};
+use rpc_net::{ListenOptions, Post, Sharing, address};
 use rpc_policy::admit::{Admit, Guards};
 
+use crate::doors::Doors;
 use crate::driver::{Mail, ServerDriver};
 use crate::shared::Shared;
 use crate::{Config, Pool, Router, ServeError, Server};
@@ -43,8 +43,8 @@ pub struct ServerBuilder<F = Open, Stage = Filters> {
     admit: Guards,
     observer: Option<Box<dyn Observer>>,
     pool: Option<Executor>,
-    addresses: Vec<Result<SocketAddr, ServeError>>,
-    sharing: Sharing,
+    addresses: Vec<Result<Address, ServeError>>,
+    listening: ListenOptions,
     clock: Clock,
     #[cfg(feature = "tls")]
     tls: Option<rpc_net::tls::ServerTls>,
@@ -70,7 +70,7 @@ impl Server {
             observer: None,
             pool: None,
             addresses: Vec::new(),
-            sharing: Sharing::Alone,
+            listening: ListenOptions::default(),
             clock: Clock::system(),
             #[cfg(feature = "tls")]
             tls: None,
@@ -215,13 +215,29 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
     }
 
     /// Lets other servers of this user, which say the same, listen on the same addresses: a successor may be there
-    /// before its predecessor has left. Default: an address that is in use is an error.
+    /// before its predecessor has left. Default: an address that is in use is an error. A Unix socket is taken over: from
+    /// then on new connections are the successor's. An abstract name cannot be shared.
     pub fn share_addresses(mut self) -> Self {
-        self.sharing = Sharing::Shared;
+        self.listening.sharing = Sharing::Shared;
         self
     }
 
-    /// Listens on `address` too. Port 0 takes a free port.
+    /// The permissions of the files of Unix sockets: whoever may write to the file may connect. Default: 0o600, this
+    /// user alone; 0o660 lets its group in, 0o666 everybody on the machine. Abstract names have none: every process of
+    /// the machine, or of the container, may connect to them.
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.listening.unix_mode = mode;
+        self
+    }
+
+    /// Listens on `address` too: a host and a port of TCP (`0.0.0.0:8000`, `[::]:8000`, where port 0 takes a free one), a
+    /// Unix socket (`unix:/run/x.sock`, and `unix:@name` on Linux), or UDP (`udp://0.0.0.0:8000`).
+    ///
+    /// The file of a Unix socket is removed when the server stops accepting; one that a server left which died is replaced.
+    ///
+    /// UDP is for calls of at most 65,507 bytes each way, head and all: a longer answer becomes
+    /// [`Code::Unencodable`](rpc_core::Code::Unencodable). What is lost stays lost, and who asks may not be who they say. On a
+    /// host with several addresses name the one that is asked, for answers may leave by another one otherwise.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "both `\"0.0.0.0:80\"` and a `SocketAddr` read well"
@@ -239,13 +255,9 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
     /// Names the address, the method or the setting that is wrong, and says what the operating system says.
     pub fn bind(self, address: impl ToString) -> Result<Server, ServeError> {
         let mut builder = self.listen(address);
-        let mut listeners = Vec::new();
+        let mut doors = Doors::default();
         for address in std::mem::take(&mut builder.addresses) {
-            let address = address?;
-            listeners.push(
-                Listener::bind(address, builder.sharing)
-                    .map_err(|source| ServeError::Listen { address, source })?,
-            );
+            doors.open(&address?, builder.listening, &builder.config.limits)?;
         }
         if builder.router.services() == 0 {
             let missing =
@@ -253,12 +265,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             return Err(ServeError::Nothing { missing });
         }
         let (config, clock) = (builder.config.clone(), builder.clock.clone());
-        Ok(Server::new(
-            builder.into_shared()?,
-            config,
-            clock,
-            listeners,
-        ))
+        Ok(Server::new(builder.into_shared()?, config, clock, doors))
     }
 
     /// The answering end without sockets, for simulations: a driver is made for each loop, given how to reach it.
@@ -281,7 +288,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             observer: self.observer,
             pool: self.pool,
             addresses: self.addresses,
-            sharing: self.sharing,
+            listening: self.listening,
             clock: self.clock,
             #[cfg(feature = "tls")]
             tls: self.tls,
@@ -312,6 +319,7 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
             admit: self.admit,
             observer: self.observer,
             formats: Arc::new(formats),
+            datagram_limits: Arc::new(self.config.limits.for_datagrams()),
             limits: Arc::new(self.config.limits),
             timeout: self.config.timeout,
             default_pool,
@@ -347,14 +355,9 @@ impl<F, Stage> std::fmt::Debug for ServerBuilder<F, Stage> {
     }
 }
 
-/// The first address that the text stands for; a name is looked up.
-fn parse(given: &str) -> Result<SocketAddr, ServeError> {
-    let failed = |source| ServeError::Address {
+fn parse(given: &str) -> Result<Address, ServeError> {
+    address::look_up(given).map_err(|source| ServeError::Address {
         given: given.to_owned(),
         source,
-    };
-    let mut found = given.to_socket_addrs().map_err(failed)?;
-    found
-        .next()
-        .ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+    })
 }

@@ -1,6 +1,5 @@
 //! Where the requests of one event loop are served: admitted, handed to where they run, and answered.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,13 +99,13 @@ impl Desk {
     }
 
     /// The connection is gone: nobody waits for its calls any more. What is queued of them is dropped, what runs sees that
-    /// it is cancelled. Returns whose it was.
+    /// it is cancelled. Returns what its calls shared.
     pub(crate) fn close(
         &mut self,
         link: Key,
         calls: usize,
         io: &mut IoOf<ServerDriver>,
-    ) -> Option<SocketAddr> {
+    ) -> Option<Arc<Scope>> {
         let scope = self.scopes.take(link);
         if let Some(scope) = &scope {
             scope.end();
@@ -117,7 +116,7 @@ impl Desk {
             }
         }
         self.shared.count_bytes(std::mem::take(&mut self.bytes));
-        scope.and_then(|scope| scope.peer())
+        scope
     }
 
     /// Serves a request, or says why not.

@@ -130,10 +130,15 @@ impl Driver for ServerDriver {
 
     fn open(
         &mut self,
-        _: Origin,
-        peer: SocketAddr,
+        origin: Origin,
+        peer: Option<SocketAddr>,
         io: &mut IoOf<Self>,
     ) -> Option<ServerConnection> {
+        if origin == Origin::Datagram {
+            // No connection to observers, nor to the limit of connections: its socket has a limit of its own.
+            let limits = Arc::clone(&self.desk.shared.datagram_limits);
+            return Some(ServerConnection::new(limits, io.now()));
+        }
         if !self.desk.shared.take_connection() {
             self.desk.shared.observe(&Event::ConnectionRefused { peer });
             return None;
@@ -211,11 +216,14 @@ impl Driver for ServerDriver {
         reason: CloseReason,
         io: &mut IoOf<Self>,
     ) {
+        let calls = machine.in_flight() + machine.streams();
+        let scope = self.desk.close(link, calls, io);
+        if self.desk.shared.came_in_datagram(&machine) {
+            return;
+        }
         self.desk.shared.connection_ended();
-        if let Some(peer) = self
-            .desk
-            .close(link, machine.in_flight() + machine.streams(), io)
-        {
+        if let Some(scope) = scope {
+            let peer = scope.peer();
             log_end(peer, reason);
             self.desk.shared.observe(&Event::ConnectionClosed {
                 peer,
@@ -235,7 +243,7 @@ impl Driver for ServerDriver {
         self.desk.shared.connection_ended();
         log_failed_handshake(peer, reason);
         self.desk.shared.observe(&Event::ConnectionClosed {
-            peer,
+            peer: Some(peer),
             reason: &reason.to_string(),
         });
     }
@@ -258,13 +266,15 @@ impl Driver for ServerDriver {
     }
 }
 
-fn log_end(peer: SocketAddr, reason: CloseReason) {
+fn log_end(peer: Option<SocketAddr>, reason: CloseReason) {
+    // A field that is not there is not shown: the peer at a Unix socket has no address.
+    let peer = peer.map(tracing::field::display);
     match reason {
         CloseReason::Protocol(ProtocolError::Idle) => {
-            tracing::debug!(%peer, "idle connection closed");
+            tracing::debug!(peer, "idle connection closed");
         }
-        CloseReason::Protocol(error) => tracing::warn!(%peer, %error, "connection closed"),
-        reason => tracing::debug!(%peer, %reason, "connection ended"),
+        CloseReason::Protocol(error) => tracing::warn!(peer, %error, "connection closed"),
+        reason => tracing::debug!(peer, %reason, "connection ended"),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+
+use rpc_core::Address;
+use rpc_net::address;
 
 /// Why a server does not serve, or did not end as it should. Its `Debug` form reads like its `Display` form, because
 /// that is what a `main` that returns it shows.
@@ -19,7 +21,7 @@ pub enum ServeError {
     /// The address cannot be listened on.
     Listen {
         /// Which.
-        address: SocketAddr,
+        address: Address,
         /// What the operating system says.
         source: io::Error,
     },
@@ -68,10 +70,17 @@ impl fmt::Display for ServeError {
             Self::Address { given, source } => {
                 write!(
                     f,
-                    "`{given}` is not an address to listen on ({source}): write it like 0.0.0.0:8000"
+                    "`{given}` is not an address to listen on ({source}): {}",
+                    address::FORMS
                 )
             }
             Self::Listen { address, source } => match source.kind() {
+                io::ErrorKind::PermissionDenied if address.socket().is_none() => {
+                    write!(
+                        f,
+                        "cannot listen on {address}: not permitted, this user has to be able to write to its directory ({source})"
+                    )
+                }
                 io::ErrorKind::AddrInUse => {
                     write!(
                         f,

@@ -23,6 +23,7 @@
 //! * `attempt` – futures that contain what handlers do
 //! * `place` – methods that find their own place, on the pool or on the loop
 //! * `preempted` – time that the system has taken from a thread
+//! * `doors` – the sockets that it listens on
 //! * `drain` – how a server leaves, phase by phase
 //! * `calls`, `shared` – the calls of one loop, and what all loops of a server share
 //! * [`pool`] – [`Pool`]: threads that may be blocked
@@ -38,6 +39,7 @@ mod calls;
 pub mod config;
 mod desk;
 mod dispatch;
+mod doors;
 mod drain;
 pub mod driver;
 pub mod error;

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use rpc_core::Clock;
-use rpc_net::{Listener, Place, Post, Seat};
+use rpc_core::{Address, Clock};
+use rpc_net::{Place, Post, Seat};
 
+use crate::doors::Doors;
 use crate::driver::{Mail, ServerDriver};
 use crate::shared::Shared;
 use crate::stop::StopSignal;
@@ -20,27 +21,22 @@ pub struct Server {
     shared: Arc<Shared>,
     config: Config,
     clock: Clock,
-    listeners: Vec<Listener>,
+    doors: Doors,
 }
 
 impl Server {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        config: Config,
-        clock: Clock,
-        listeners: Vec<Listener>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, config: Config, clock: Clock, doors: Doors) -> Self {
         Self {
             shared,
             config,
             clock,
-            listeners,
+            doors,
         }
     }
 
     /// The addresses that it listens on, with the ports that were taken, in the order they were given.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::local_addr).collect()
+    pub fn addresses(&self) -> Vec<Address> {
+        self.doors.addresses.clone()
     }
 
     /// Serves until `signal` tells it to end; then answers what it holds, within the grace time, and ends. Told a
@@ -82,23 +78,29 @@ impl Server {
             what: "an event loop cannot be started",
             source,
         };
-        let addresses = self.addresses();
+        let dropped = self.doors.dropped();
         let seats = (0..self.config.reactors)
             .map(|_| Seat::new())
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let places: Vec<Place> = seats.iter().map(Seat::place).collect();
         let posts: Vec<Post<Mail>> = seats.iter().map(|seat| seat.post().clone()).collect();
-        // The first loop accepts for all; connections are dealt to the loop that has the fewest.
-        let mut listeners = Some((self.listeners, places));
+        // The first loop accepts for all, and serves what comes in datagrams; connections are dealt to the loop that has the fewest.
+        let Doors {
+            addresses,
+            listeners,
+            datagrams,
+        } = self.doors;
+        let mut doors = Some((listeners, datagrams, places));
         let mut threads = Vec::new();
         for (index, seat) in seats.into_iter().enumerate() {
             let driver = ServerDriver::new(Arc::clone(&self.shared), seat.post().clone());
-            let (listeners, places) = listeners.take().unwrap_or_default();
+            let (listeners, datagrams, places) = doors.take().unwrap_or_default();
             #[cfg(feature = "tls")]
             let seat = seat.server_tls(self.shared.tls.clone());
             let reactor = seat
                 .busy_poll(self.config.busy_poll)
+                .datagrams(datagrams)
                 .seat(driver, self.clock.clone(), listeners, places)
                 .map_err(failed)?;
             let thread = thread::Builder::new()
@@ -112,6 +114,7 @@ impl Server {
         };
         Ok(Running {
             addresses,
+            dropped,
             stopper,
             threads,
             shared: self.shared,
@@ -123,7 +126,8 @@ impl Server {
 #[derive(Debug)]
 #[must_use = "a running server ends when it is stopped, not when this is dropped: keep it to `stop` and `join`"]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
+    dropped: Vec<Arc<AtomicU64>>,
     stopper: Stopper,
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -131,16 +135,19 @@ pub struct Running {
 
 impl Running {
     /// The addresses that it listens on, in the order they were given.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// The first address that it listens on.
+    /// The first host and port that it listens on.
+    ///
+    /// # Panics
+    ///
+    /// If there are none: a server on Unix sockets alone has [addresses](Running::addresses) without.
     pub fn address(&self) -> SocketAddr {
-        self.addresses
-            .first()
-            .copied()
-            .expect("a server listens somewhere")
+        self.addresses.iter().find_map(Address::socket).expect(
+            "the server listens on a host and a port; ask for its `addresses` if it may not",
+        )
     }
 
     /// What stops it, from any thread.
@@ -151,6 +158,13 @@ impl Running {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many datagrams were dropped on sockets of UDP: what came and was not one whole unary frame, and answers that the
+    /// system did not take.
+    pub fn datagrams_dropped(&self) -> u64 {
+        let counts = self.dropped.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// How many calls wait or run on pools.

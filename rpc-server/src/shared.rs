@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rpc_codec::connection::{Connection, ServerConnection};
 use rpc_codec::{Formats, Limits};
 use rpc_core::{Clock, Event, Executor, Observer, Permit, Permits, Status};
 use rpc_policy::admit::Guards;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) formats: Arc<Formats>,
     pub(crate) limits: Arc<Limits>,
+    /// Those of requests that came in datagrams.
+    pub(crate) datagram_limits: Arc<Limits>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) default_pool: Executor,
     pub(crate) clock: Clock,
@@ -53,6 +56,11 @@ impl Shared {
             self.connection_ended();
         }
         is_free
+    }
+
+    /// Whether it is a request that came in a datagram rather than a connection.
+    pub(crate) fn came_in_datagram(&self, machine: &ServerConnection) -> bool {
+        std::ptr::eq(machine.limits(), Arc::as_ptr(&self.datagram_limits))
     }
 
     pub(crate) fn connection_ended(&self) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tern::stream::{Inbound, Outbound};
 use tern::tls::{ClientTls, ServerTls};
 use tern::{Channel, Context, Event, Fixed, Limits, Observer, Running, Server, Status};
-use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer};
+use tern_examples::echo::{Echo, EchoClient, EchoMessage, EchoServer, chat_back};
 
 /// How long anything may take that happens; several times what the slowest machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,13 +38,10 @@ impl Echo for Echoing {
     async fn chat(
         &self,
         _: &Context,
-        mut inbound: Inbound<EchoMessage>,
-        mut outbound: Outbound<EchoMessage>,
+        inbound: Inbound<EchoMessage>,
+        outbound: Outbound<EchoMessage>,
     ) -> Result<(), Status> {
-        while let Some(message) = inbound.next().await? {
-            outbound.send(message).await?;
-        }
-        Ok(())
+        chat_back(inbound, outbound).await
     }
 }
 

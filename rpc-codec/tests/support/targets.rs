@@ -2,10 +2,11 @@
 //! returns an error if what it drives did something it never may.
 
 use std::io::Read;
+use std::ops::Range;
 
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use rpc_codec::{Codecs, CompressError, Limits};
+use rpc_codec::{Codecs, CompressError, Limits, datagram};
 use rpc_core::Compression;
 
 use super::random::Random;
@@ -19,6 +20,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]) -> Result<bool, String>);
 /// All of them.
 pub(crate) const ALL: &[Target] = &[
     ("frame_decoder", frame_decoder),
+    ("datagram", one_frame),
     ("request_head", oracle::compare_request),
     ("response_head", oracle::compare_response),
     ("gzip", gzip),
@@ -58,6 +60,22 @@ fn frame_decoder(bytes: &[u8]) -> Result<bool, String> {
         Ok(!read.broken)
     } else {
         Err(format!("{read:?} against {expected:?}"))
+    }
+}
+
+/// One whole unary frame, said field by field.
+fn one_frame(bytes: &[u8]) -> Result<bool, String> {
+    let limits = Limits::default().with_frame_bytes_max(1000);
+    let number = |range: Range<usize>| {
+        let field = bytes.get(range).unwrap_or_default().iter();
+        field.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let (magic, kind, total, head) = (number(0..2), number(2..3), number(4..8), number(8..10));
+    let fits = (16..=1000).contains(&bytes.len()) && total == bytes.len() && 16 + head <= total;
+    let expected = magic == 0x0930 && kind == 0 && fits;
+    match datagram::check(bytes, &limits) {
+        read if read.is_ok() == expected => Ok(expected),
+        read => Err(format!("{read:?}, but {expected} was expected")),
     }
 }
 

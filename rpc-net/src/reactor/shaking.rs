@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mio::Interest;
-use mio::net::TcpStream;
 
-use super::{Dealt, HANDSHAKES, Reactor, TcpWire, stream_of, token};
+use super::{Dealt, HANDSHAKES, Reactor, stream_of, token};
 use crate::io::{Driver, Origin};
+use crate::stream::Stream;
 use crate::tls::handshakes::{Shaken, until};
 use crate::tls::{ClientTls, ServerTls};
 
@@ -24,17 +24,16 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn begin_with_client(
         &mut self,
         tls: &ServerTls,
-        stream: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
         dealt: Dealt,
     ) {
-        let Some(machine) = self.engine.open(peer, Origin::Accepted) else {
+        let Some(machine) = self.engine.open(Some(peer), Origin::Accepted) else {
             return;
         };
-        let socket = TcpWire { stream };
         let until = until(&machine, self.clock.now());
         let party = Party::Client(machine, dealt);
-        match self.handshakes.with_client(tls, socket, peer, party, until) {
+        match self.handshakes.with_client(tls, stream, peer, party, until) {
             Ok(place) => self.watch_handshake(place, true),
             Err(failed) => self.settle_handshake(failed),
         }
@@ -43,12 +42,12 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn begin_with_server(
         &mut self,
         tls: &ClientTls,
-        stream: TcpStream,
+        stream: Stream,
         address: SocketAddr,
         ticket: u64,
     ) {
-        let (socket, party) = (TcpWire { stream }, Party::Server(ticket));
-        match self.handshakes.with_server(tls, socket, address, party) {
+        let party = Party::Server(ticket);
+        match self.handshakes.with_server(tls, stream, address, party) {
             Ok(place) => self.watch_handshake(place, false),
             Err(failed) => self.settle_handshake(failed),
         }
@@ -93,7 +92,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn settle_handshake(&mut self, shaken: Shaken<TcpWire, Party<D::Machine>>) {
+    fn settle_handshake(&mut self, shaken: Shaken<Stream, Party<D::Machine>>) {
         let Shaken {
             peer,
             party,
@@ -104,7 +103,7 @@ impl<D: Driver> Reactor<D> {
                 // The engine counts it from here on.
                 drop(dealt);
                 let origin = Origin::Accepted;
-                Some(self.engine.adopt_open(machine, wire, peer, origin))
+                Some(self.engine.adopt_open(machine, wire, Some(peer), origin))
             }
             (Party::Client(machine, _), Err(error)) => {
                 self.engine.dismiss(machine, peer, &error);
@@ -119,7 +118,7 @@ impl<D: Driver> Reactor<D> {
             }
         };
         if let Some(key) = key {
-            self.watch(key, peer, false);
+            self.watch(key, Some(peer), false);
         }
     }
 }

@@ -142,13 +142,13 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use super::*;
 
     /// Endpoints 0, 1, 2 and so on, with these weights.
     pub(super) fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-        let address = (Ipv4Addr::LOCALHOST, 8_000).into();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8_000));
         let numbered = (0..).zip(weights).map(|(id, weight)| {
             let mut endpoint = Endpoint::new(EndpointId(id), address);
             endpoint.weight = *weight;

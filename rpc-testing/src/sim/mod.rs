@@ -238,7 +238,7 @@ impl Sim {
 
     /// Tells a client that its service answers at these servers now, and at no others.
     pub fn endpoints<F>(&mut self, client: &SimClient<F>, servers: &[SimServer]) {
-        let addresses = servers.iter().map(|server| self.address(server)).collect();
+        let addresses: Vec<_> = servers.iter().map(|server| self.address(server)).collect();
         // Who has ended need not be told.
         let _ = client.post.send(ClientMail::endpoints(addresses));
     }

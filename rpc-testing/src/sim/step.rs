@@ -121,7 +121,7 @@ impl Sim {
                 let attempt = Attempt {
                     process,
                     ticket,
-                    address,
+                    address: address.socket().expect("simulated processes have no other"),
                 };
                 self.net
                     .state()

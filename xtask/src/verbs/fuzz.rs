@@ -15,6 +15,7 @@ const MUTATIONS: &str = "500000";
 /// Inputs that libFuzzer tries: parsers are quick, a connection is a whole story.
 const TARGETS: &[(&str, u32)] = &[
     ("frame_decoder", 200_000),
+    ("datagram", 200_000),
     ("request_head", 200_000),
     ("response_head", 200_000),
     ("gzip", 100_000),
