@@ -435,12 +435,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let Some(wire) = self.wires.get_mut(key) else {
-            return self.flush_datagrams(key);
-        };
         link.is_dirty = false;
         link.machine.poll_output(&mut link.output);
-        match write_out(link, wire, now) {
+        let outcome = match self.wires.get_mut(key) {
+            Some(wire) => write_out(link, wire, now),
+            None => datagrams::send_out(link, self.datagrams.get_mut(key)),
+        };
+        match outcome {
             Ok(()) => self.after_flush(key),
             Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
         }
