@@ -86,7 +86,6 @@ fn a_call_over_a_unix_socket_has_no_peer_address() {
     let running = start("here", &address);
     assert_eq!(running.addresses(), std::slice::from_ref(&address));
     assert_eq!(greeting(&address).unwrap(), "here, None");
-    assert_eq!(running.connections(), 1);
     running.stop().unwrap();
 }
 

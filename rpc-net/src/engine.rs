@@ -477,14 +477,14 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let Some(wire) = self.wires.get_mut(key) else {
-            return self.flush_datagrams(key);
-        };
         link.is_dirty = false;
         let mut fills = 0;
         let written = loop {
             link.machine.poll_output(&mut link.output, now);
-            let written = write_out(link, wire, now);
+            let written = match self.wires.get_mut(key) {
+                Some(wire) => write_out(link, wire, now),
+                None => datagrams::send_out(link, self.datagrams.get_mut(key)),
+            };
             fills += 1;
             if written.is_err() || link.is_blocked || !link.machine.has_more() {
                 break written;

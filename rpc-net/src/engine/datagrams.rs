@@ -7,7 +7,7 @@ use rpc_codec::connection::{Connection, Input};
 use rpc_codec::datagram;
 
 use super::Engine;
-use crate::io::{CloseReason, Driver, Origin};
+use crate::io::{Driver, Origin};
 use crate::link::Link;
 use crate::slab::Key;
 use crate::wire::{DatagramWire, Wire};
@@ -62,26 +62,17 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     pub fn has(&self, key: Key) -> bool {
         self.io.links.get(key).is_some()
     }
-
-    /// Sends what is queued, as far as the socket takes it.
-    pub(super) fn flush_datagrams(&mut self, key: Key) {
-        let now = self.io.now();
-        let Some(link) = self.io.links.get_mut(key) else {
-            return;
-        };
-        let Some(wire) = self.datagrams.get_mut(key) else {
-            return;
-        };
-        link.is_dirty = false;
-        link.machine.poll_output(&mut link.output, now);
-        match send_out(link, &mut **wire) {
-            Ok(()) => self.after_flush(key),
-            Err(error) => self.remove(key, CloseReason::Failed(error.kind())),
-        }
-    }
 }
 
-fn send_out<M>(link: &mut Link<M>, wire: &mut dyn DatagramWire) -> io::Result<()> {
+/// Sends what is queued, as far as the socket takes it.
+#[cold]
+pub(super) fn send_out<M>(
+    link: &mut Link<M>,
+    wire: Option<&mut Box<dyn DatagramWire>>,
+) -> io::Result<()> {
+    let Some(wire) = wire else {
+        return Ok(());
+    };
     while !link.output.is_empty() && !link.is_blocked {
         match link.output.with_slices(|pieces| wire.send(pieces)) {
             // A frame that is never whole would be offered for ever.
