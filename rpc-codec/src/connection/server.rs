@@ -233,6 +233,31 @@ impl ServerConnection {
         }
     }
 
+    /// What is said for faults and by streams, which most connections have nothing of.
+    fn say_what_is_rare(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
+        let Some(rare) = &mut self.rare else {
+            return 0;
+        };
+        let before = output.len();
+        if !rare.refusals.is_empty() {
+            output.append(&mut rare.refusals);
+        }
+        let was_full = rare.streams.is_full();
+        rare.streams.poll_output(&self.limits, output, now);
+        if was_full && !rare.streams.is_full() && self.framing.has_partial() {
+            self.framing.restart(now);
+        }
+        output.len().saturating_sub(before)
+    }
+
+    /// When the first of all times comes that are watched here.
+    fn first_of_timeouts(&self) -> Instant {
+        let streams = self.rare.as_ref().map(|rare| &rare.streams);
+        let streams_at = streams.and_then(ServerStreams::overdue_at);
+        let first = self.too_slow_at().into_iter().chain(streams_at).min();
+        first.unwrap_or(self.active_at + self.limits.idle)
+    }
+
     fn fatal(&self) -> Option<ProtocolError> {
         self.rare.as_ref().and_then(|rare| rare.fatal)
     }
@@ -316,22 +341,15 @@ impl Connection for ServerConnection {
         Ok(())
     }
 
+    #[inline]
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
-        let Some(rare) = &mut self.rare else {
+        if self.rare.is_none() {
             return 0;
-        };
-        let before = output.len();
-        if !rare.refusals.is_empty() {
-            output.append(&mut rare.refusals);
         }
-        let was_full = rare.streams.is_full();
-        rare.streams.poll_output(&self.limits, output, now);
-        if was_full && !rare.streams.is_full() && self.framing.has_partial() {
-            self.framing.restart(now);
-        }
-        output.len().saturating_sub(before)
+        self.say_what_is_rare(output, now)
     }
 
+    #[inline]
     fn poll_news(&mut self) -> Option<StreamGone> {
         let token = self.rare.as_mut()?.streams.next_gone()?;
         Some(StreamGone(token))
@@ -343,17 +361,13 @@ impl Connection for ServerConnection {
             .is_some_and(|rare| rare.streams.has_more())
     }
 
+    #[inline]
     fn poll_timeout(&self) -> Option<Instant> {
-        let streams_at = match &self.rare {
-            Some(rare) => rare.streams.overdue_at(),
-            None => None,
-        };
-        match (self.too_slow_at(), streams_at) {
-            (Some(at), Some(streams_at)) => Some(at.min(streams_at)),
-            (Some(at), None) | (None, Some(at)) => Some(at),
+        if self.rare.is_none() && !self.framing.has_partial() {
             // With calls in flight this may be early; the time is asked for again then.
-            (None, None) => Some(self.active_at + self.limits.idle),
+            return Some(self.active_at + self.limits.idle);
         }
+        Some(self.first_of_timeouts())
     }
 
     fn wants_input(&self, queued: usize) -> bool {
