@@ -220,6 +220,10 @@ func wantError(err error, errType int, code trpcpb.TrpcRetCode, text string) err
 // except that trpc-go 1.0.3 calls it a network error, 141, when it multiplexes
 // over tnet: there only the text says that it was the deadline.
 func (c *peerClient) wantTimeout(err error) error {
+	// On a machine that is busy its timer may fire later than the server's, whose answer is then read first.
+	if errs.Code(err) == errs.RetServerFullLinkTimeout {
+		return wantError(err, errs.ErrorTypeCalleeFramework, errs.RetServerFullLinkTimeout, "")
+	}
 	if c.multiplexed && c.onTnet() && errs.Code(err) == errs.RetClientNetErr &&
 		strings.Contains(errs.Msg(err), context.DeadlineExceeded.Error()) {
 		return wantError(err, errs.ErrorTypeFramework, errs.RetClientNetErr, "")

@@ -425,12 +425,13 @@ fn streams(address: &SocketAddr) {
     assert_eq!((payload[0], &payload[2..4]), (0x12, &[0x08, 12][..]));
     assert_eq!(payload.len(), 2 + meta, "no window, the stream is refused");
 
-    for kind in [stream::DATA, stream::FEEDBACK] {
-        wire.send(&stream_frame(kind, 101, b""));
+    // A stream that is not there is said to be so once.
+    for (kind, id) in [(stream::DATA, 101), (stream::FEEDBACK, 102)] {
+        wire.send(&stream_frame(kind, id, b""));
         let (header, payload) = wire.frame();
         assert_eq!(
             (header.kind, header.stream_frame_type, header.stream_id),
-            (FrameKind::Stream, stream::CLOSE, 101)
+            (FrameKind::Stream, stream::CLOSE, id)
         );
         // close_type RESET, ret 1000, and a text
         assert_eq!(payload.get(..5), Some(&[0x08, 1, 0x10, 0xe8, 0x07][..]));
