@@ -1,4 +1,4 @@
-//! What an answering end does with messages when a stream fails: found by the conformance kit.
+//! What an answering end does with messages when a stream fails, and with its neighbours: found by the conformance kit.
 
 #[path = "support/reference.rs"]
 #[allow(dead_code, reason = "not every test asks for everything")]
@@ -17,7 +17,7 @@ use rpc_codec::stream::StreamId;
 use rpc_codec::{Limits, WriteQueue};
 use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Clock, Code, Status};
-use streams::{ID, TOKEN, WINDOW, all_told, ask, feedback};
+use streams::{ID, TOKEN, WINDOW, all_told, ask, data, feedback};
 
 struct Server {
     machine: ServerConnection,
@@ -112,4 +112,19 @@ fn a_failure_of_the_service_waits_for_room() {
     assert!(!pipe.writer.put(late), "who goes on writing is stopped");
     let (_, told) = server.hear(&feedback(ID, 3));
     assert_eq!(told, "DATA 5, RESET 7 of the service");
+}
+
+/// With the limits as they are the connection used to stop being read before the stream had gone too far.
+#[test]
+fn a_peer_that_minds_no_window_loses_its_stream_and_not_its_connection() {
+    let mut server = Server::new(Limits::server());
+    let (_to, _unread) = server.open(ID, WINDOW);
+    let message = data(ID, &vec![1; 4 << 20]);
+    // The window and two frames have room for five of them.
+    for number in 0..5 {
+        assert_eq!(server.hear(&message).1, "");
+        assert!(server.machine.wants_input(0), "not after {number}");
+    }
+    assert_eq!(server.hear(&message).1, "RESET 211");
+    assert!(server.machine.wants_input(0));
 }
