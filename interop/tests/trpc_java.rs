@@ -7,10 +7,10 @@ use tern::codec::compress::Snappy;
 use tern::{Codecs, Context, Pool, Server, Status};
 use tern_interop::check::Check;
 use tern_interop::checks::java_calls::{self, Peers};
-use tern_interop::checks::java_quirks;
+use tern_interop::checks::{java_quirks, java_streams};
 use tern_interop::go::Go;
 use tern_interop::java::Java;
-use tern_interop::ours::{Handlers, Variant};
+use tern_interop::ours::{Handlers, OurServer, Variant};
 use tern_interop::pb::{InteropServer, UnaryRequest, UnaryResponse, blocking};
 use tern_interop::service::Ours;
 
@@ -134,16 +134,23 @@ fn their_quirks() {
     all_hold(&java_quirks::CHECKS);
 }
 
-/// What Tern does not do yet, or not with these methods: their client on their own server.
 #[test]
-fn what_is_ready_for_later() {
+fn our_client_on_their_streams() {
+    all_hold(&java_streams::CHECKS);
+}
+
+/// With every kind of handlers, and on their own server: what fails there is not our fault.
+#[test]
+fn their_client_on_our_streams() {
     let Some(java) = Java::find() else { return };
-    let unary = java.server(&[]);
-    let streams = java.server(&["--streams"]);
-    let shapes = ["stream_collect", "stream_repeat", "stream_chat"];
-    let ends = ["stream_large", "stream_failure", "stream_unknown"];
-    let cases = java.client(streams.address(), 1, &[shapes, ends].concat());
-    let cases = [cases, java.client(unary.address(), 1, &["json"])].concat();
-    let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
+    let theirs = java.server(&["--streams"]);
+    let ours = Variant::ALL.map(Variant::start);
+    let names = Variant::ALL.map(|variant| variant.to_string());
+    let addresses = ours.iter().map(OurServer::address);
+    let servers = names.iter().map(String::as_str).zip(addresses);
+    for (name, address) in servers.chain([("theirs", theirs.address())]) {
+        let cases = java.stream_client(address);
+        let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+        assert!(failed.is_empty(), "{name}: {failed:#?}");
+    }
 }

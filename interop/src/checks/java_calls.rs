@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tern::codec::compress::Snappy;
 use tern::{
-    Bytes, Call, Cause, Clock, Code, Compression, Context, Deadline, Limits, MethodDescriptor,
-    Origin, park,
+    Bytes, Call, Cause, Clock, Code, Compression, Context, Deadline, Format, Limits,
+    MethodDescriptor, Origin, park,
 };
 
 use super::calls::{
@@ -32,7 +32,7 @@ pub struct Peers {
 }
 
 /// All of them.
-pub const CHECKS: [Check<Peers>; 37] = [
+pub const CHECKS: [Check<Peers>; 38] = [
     check("empty", |peers| echo_of(*peers, 0)),
     check("small", |peers| echo_of(*peers, 32)),
     check("1 MiB", |peers| echo_of(*peers, 1 << 20)),
@@ -71,6 +71,7 @@ pub const CHECKS: [Check<Peers>; 37] = [
     check("its answers in snappy", |peers| packs(*peers, "snappy")),
     check("an attachment both ways", attachment),
     check("an attachment without a message", lone_attachment),
+    check("JSON", json),
     check("1000 calls at once", concurrent),
     check("1000 calls at once, on threads", concurrent_on_threads),
     check("one-way, then a call", one_way),
@@ -120,6 +121,16 @@ fn too_long(peers: &Peers) {
     let outcome = careless.unary(echo(&payload, 0)).wait();
     expect_status(outcome, Code::ConnectionLost, Origin::Local);
     expect_alive(&careless);
+}
+
+fn json(peers: &Peers) {
+    let server = peers.java.server(&[]);
+    let client = client(server.address());
+    for length in [0, 1, 100_000] {
+        let payload = pattern(length, 19);
+        let call = client.unary(echo(&payload, 1)).format(Format::Json);
+        expect_echo(&call.wait().expect("an answer"), &payload);
+    }
 }
 
 fn failing(code: i32) -> UnaryRequest {

@@ -7,6 +7,7 @@ pub mod ends;
 pub mod formats;
 pub mod java_calls;
 pub mod java_quirks;
+pub mod java_streams;
 pub mod quirks;
 pub mod streams;
 
