@@ -9,14 +9,14 @@ use tern::{Code, Origin, Status};
 use super::java_calls::Peers;
 use super::streams::{
     Client, NOPE, channel, chat, client, download, expect_end, expect_pieces, order, ping_pong,
-    upload,
+    upload, without_window,
 };
 use crate::check::Check;
 use crate::pb::{Order, Piece, StreamsClient};
 use crate::streams::piece;
 
 /// All of them.
-pub const CHECKS: [Check<Peers>; 13] = [
+pub const CHECKS: [Check<Peers>; 14] = [
     check("upload of 1,000", |peers| {
         on(peers, |to| upload(to, MANY, 500));
     }),
@@ -53,6 +53,10 @@ pub const CHECKS: [Check<Peers>; 13] = [
     check("business error while we send", error_while_sending),
     check("deadline: 101, and the connection goes on", deadline),
     check("unknown method", unknown),
+    check("no window at our end", |peers| {
+        let server = peers.java.server(&["--streams"]);
+        without_window(server.address());
+    }),
 ];
 
 const MANY: u32 = 1_000;

@@ -6,6 +6,7 @@ pub mod carried;
 pub mod ends;
 pub mod formats;
 pub mod java_calls;
+pub mod java_ends;
 pub mod java_quirks;
 pub mod java_streams;
 pub mod quirks;

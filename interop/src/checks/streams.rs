@@ -21,7 +21,7 @@ pub struct StreamPeers {
 }
 
 /// All of them.
-pub const CHECKS: [Check<StreamPeers>; 17] = [
+pub const CHECKS: [Check<StreamPeers>; 18] = [
     check("upload", |peers| on(peers, |to| upload(to, 10, 100))),
     check("download", |peers| on(peers, |to| download(to, 10, 100))),
     check("chat, one after the other", |peers| on(peers, ping_pong)),
@@ -58,6 +58,10 @@ pub const CHECKS: [Check<StreamPeers>; 17] = [
     check("deadline: 101, and the connection goes on", deadline),
     check("dropped, and the connection goes on", dropped),
     check("50 at once", several),
+    check("no window at our end", |peers| {
+        let server = peers.go.stream_server();
+        without_window(server.address());
+    }),
 ];
 
 const fn check(name: &'static str, run: fn(&StreamPeers)) -> Check<StreamPeers> {
@@ -230,6 +234,18 @@ pub(super) static NOPE: tern::MethodDescriptor = tern::MethodDescriptor {
     request: tern::MessageType::UNKNOWN,
     reply: tern::MessageType::UNKNOWN,
 };
+
+/// Who announces 0 turns the control of the flow off for both ends.
+pub(super) fn without_window(address: SocketAddr) {
+    let channel = Channel::builder("tern.interop.v1.Streams")
+        .resolve(Fixed::new([address]))
+        .limits(Limits::client().without_stream_window())
+        .build();
+    let client = StreamsClient::new(channel.expect("an address and a thread"));
+    upload(&client, 1_000, 500);
+    download(&client, 1_000, 500);
+    chat(&client, 1_000, 500);
+}
 
 fn unknown(peers: &StreamPeers) {
     let server = peers.go.stream_server();
