@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tern::codec::compress::Snappy;
 use tern::{
-    Codecs, Context, Idempotency, MessageType, MethodDescriptor, Mount, Pool, Request, Response,
-    Running, ServeError, Server, Service, ServiceDescriptor, Shape, Status,
+    Context, Idempotency, MessageType, MethodDescriptor, Mount, Pool, Request, Response, Running,
+    ServeError, Server, Service, ServiceDescriptor, Shape, Status,
 };
 
 use super::greeter::{Greeter, GreeterServer, Msg};
@@ -75,11 +74,8 @@ const fn raw(
 /// When it cannot listen there.
 pub fn start(address: SocketAddr) -> Result<Running, ServeError> {
     let pool = Pool::builder("conformance").threads(8).build();
-    // A stream packs as its client does, and what is meant by number 2 has to be told: to the kit it is a block.
-    let codecs = Codecs::default().with(2, Snappy::sent_as_block());
     Server::builder()
         .pool(&pool)
-        .codecs(codecs)
         .service(ConformanceServer::new(Unary::default()))
         .service(ConformanceStreamsServer::new(Streams))
         .service(GreeterServer::new(Polite))
