@@ -41,7 +41,8 @@ var streamCases = []streamCase{
 	{"stream_business_error", caseStreamBusinessError},
 	{"stream_error_while_sending", caseErrorWhileSending},
 	{"stream_unknown", caseStreamUnknown},
-	{"stream_gzip", caseStreamGzip},
+	{"stream_gzip", packedStreamCase(codec.CompressTypeGzip)},
+	{"stream_snappy_2", packedStreamCase(codec.CompressTypeSnappy)},
 	{"stream_deadline", caseStreamDeadline},
 	{"stream_several", caseSeveral},
 }
@@ -272,15 +273,17 @@ func caseStreamUnknown(c *streamClient) error {
 	return c.pingPong(3, 10)
 }
 
-func caseStreamGzip(c *streamClient) error {
-	gzip := client.WithCompressType(codec.CompressTypeGzip)
-	if err := c.upload(50, 5000, gzip); err != nil {
-		return fmt.Errorf("upload: %w", err)
+func packedStreamCase(compression int) func(*streamClient) error {
+	return func(c *streamClient) error {
+		packed := client.WithCompressType(compression)
+		if err := c.upload(50, 5000, packed); err != nil {
+			return fmt.Errorf("upload: %w", err)
+		}
+		if err := c.download(50, 5000, packed); err != nil {
+			return fmt.Errorf("download: %w", err)
+		}
+		return c.chatAtOnce(50, 5000, packed)
 	}
-	if err := c.download(50, 5000, gzip); err != nil {
-		return fmt.Errorf("download: %w", err)
-	}
-	return c.chatAtOnce(50, 5000, gzip)
 }
 
 // A client that gives up tells nobody; its connection goes on.

@@ -176,10 +176,11 @@ impl Go {
         Self::reported(&mut command)
     }
 
-    /// Runs the cases of the client of streams against `address`.
-    pub fn stream_client(&self, address: SocketAddr) -> Vec<Case> {
+    /// Runs the cases of the client of streams against `address`, with these arguments besides.
+    pub fn stream_client(&self, address: SocketAddr, arguments: &[&str]) -> Vec<Case> {
         let mut command = Command::new(&self.binary);
         command.args(["stream-client", "--addr", &address.to_string()]);
+        command.args(arguments);
         Self::reported(&mut command)
     }
 

@@ -20,11 +20,13 @@
 //! * [`wire`] – a client that writes frames by hand
 //! * [`check`] – a check, and how one is run within bounds of time
 //! * [`conformance`] – what the conformance kit needs of us and of tRPC-Go
-//! * [`matrix`], [`docs`] – the matrix of section 14, and the page that it is written into
+//! * [`matrix`], [`columns`], [`docs`] – the matrix of section 14, what stands behind its columns, and the page that it is
+//!   written into
 //! * [`checks`] – the checks themselves: their client on our server, ours on theirs, and bytes of all kinds on ours
 
 pub mod check;
 pub mod checks;
+pub mod columns;
 pub mod conformance;
 pub mod docs;
 pub mod formats;

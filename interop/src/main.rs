@@ -9,15 +9,15 @@ use tern_conformance::report::{self, Terminal};
 use tern_interop::check::Check;
 use tern_interop::checks::streams::StreamPeers;
 use tern_interop::checks::{
-    bytes, calls, carried, ends, formats, java_calls, java_quirks, networks, quirks, streams,
+    bytes, calls, carried, ends, formats, java_calls, java_ends, java_quirks, java_streams,
+    networks, quirks, streams,
 };
 use tern_interop::conformance::{Everybody, client, server};
-use tern_interop::docs;
 use tern_interop::go::{Case, Go, Mode, Transport};
 use tern_interop::java::Java;
-use tern_interop::matrix::Marks;
 use tern_interop::networks::{Network, OurServer};
 use tern_interop::ours::{Handlers, Variant};
+use tern_interop::{columns, docs};
 
 const USAGE: &str = "usage:
   tern-interop                                    all checks
@@ -76,27 +76,7 @@ fn conform(only: &str) -> Result<(), String> {
 /// Makes what `docs/interop.md` has of a run.
 fn parts() -> Result<Vec<(&'static str, String)>, String> {
     let found = Everybody::play(&case::all()?, &this_program()?);
-    let mut marks = Marks::default();
-    marks.add_kit("kit on our server", &found.our_server);
-    marks.add_kit("kit on our client", &found.our_client);
-    if let Some(go) = Go::find() {
-        let server = Variant::new(Handlers::Async, 2).start();
-        for mode in Mode::ALL {
-            let cases = go.client(server.address(), mode, Transport::Tnet, &[]);
-            let cases = cases
-                .iter()
-                .map(|case| (case.name.as_str(), case.outcome.is_ok()));
-            marks.add(&format!("go {mode}"), cases);
-        }
-        let peers = calls::Peers {
-            go,
-            transport: Transport::Tnet,
-        };
-        let checks = calls::CHECKS
-            .iter()
-            .map(|check| (check.name, check.outcome(&peers).is_ok()));
-        marks.add("on go", checks);
-    }
+    let marks = columns::marks(&found);
     let tables = found
         .all()
         .map(|(title, results)| format!("#### {title}\n\n{}", report::markdown(results)));
@@ -151,6 +131,11 @@ fn everything() -> ExitCode {
         let peers = |_| java_calls::Peers { java, go };
         let title = "Our client on tRPC-Java's server";
         show(checks(title, &java_calls::CHECKS, &["outcome"], peers));
+        show(their_java_streams(java));
+        let title = "Our streams on tRPC-Java's server";
+        show(checks(title, &java_streams::CHECKS, &["outcome"], peers));
+        let title = "How connections of tRPC-Java's client end";
+        show(checks(title, &java_ends::CHECKS, &["outcome"], peers));
         let title = "Quirks of tRPC-Java";
         show(checks(title, &java_quirks::CHECKS, &["outcome"], peers));
     }
@@ -220,7 +205,7 @@ fn their_streams(go: &Go) -> Table {
     let mut table = Table::new("tRPC-Go's client on our streams");
     for variant in Variant::ALL {
         let server = variant.start();
-        table.add_column(variant.to_string(), go.stream_client(server.address()));
+        table.add_column(variant.to_string(), go.stream_client(server.address(), &[]));
     }
     table
 }
@@ -231,6 +216,15 @@ fn their_java_client(java: &Java) -> Table {
         let server = variant.start();
         let cases = java.client(server.address(), 2, &[]);
         table.add_column(variant.to_string(), cases);
+    }
+    table
+}
+
+fn their_java_streams(java: &Java) -> Table {
+    let mut table = Table::new("tRPC-Java's client on our streams");
+    for variant in Variant::ALL {
+        let server = variant.start();
+        table.add_column(variant.to_string(), java.stream_client(server.address()));
     }
     table
 }

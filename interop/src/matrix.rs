@@ -31,10 +31,10 @@ pub struct Marks {
 
 impl Marks {
     /// Adds checks by their names.
-    pub fn add<'a>(&mut self, source: &str, checks: impl IntoIterator<Item = (&'a str, bool)>) {
+    pub fn add(&mut self, source: &str, checks: impl IntoIterator<Item = (String, bool)>) {
         let marks = checks.into_iter().map(|(name, holds)| {
             let mark = if holds { Mark::Ok } else { Mark::Failed };
-            (name.to_owned(), BTreeSet::new(), mark)
+            (name, BTreeSet::new(), mark)
         });
         let known = self.by_source.entry(source.to_owned()).or_default();
         known.extend(marks);
@@ -84,6 +84,16 @@ impl Marks {
 
     fn cell(&self, number: u64, row: &Value, column: &Value) -> Result<String, String> {
         let source = column["from"].as_str().unwrap_or_default();
+        // What nobody runs, and why.
+        let says = [source, "*"].iter().find_map(|of| row["says"][of].as_str());
+        if let Some(says) = says {
+            return match row.get(source) {
+                None => Ok(says.to_owned()),
+                Some(_) => Err(format!(
+                    "matrix.json: {source} says {says:?} and has checks"
+                )),
+            };
+        }
         let Some(marks) = self.by_source.get(source) else {
             return Ok("not run".to_owned());
         };
@@ -155,7 +165,7 @@ mod tests {
     #[test]
     fn a_check_that_nobody_has_is_noticed() {
         let mut marks = Marks::default();
-        marks.add("on go", [("something else", true)]);
+        marks.add("on go", [("something else".to_owned(), true)]);
         assert!(marks.table().unwrap_err().contains("has no check"));
         let table = Marks::default().table().unwrap();
         assert_eq!(table.lines().count(), 22, "{table}");

@@ -1,5 +1,6 @@
 //! Both ends against tRPC-Go. Without Go these are skipped, unless `TERN_REQUIRE_PEERS` is 1.
 
+use tern::{Limits, Server};
 use tern_interop::check::Check;
 use tern_interop::checks::calls::{self, Peers};
 use tern_interop::checks::streams::{self, StreamPeers};
@@ -114,7 +115,7 @@ fn their_quirks_over_go_net() {
 fn their_streams_pass(handlers: Handlers, reactors: usize) {
     let Some(go) = Go::find() else { return };
     let server = Variant::new(handlers, reactors).start();
-    let cases = go.stream_client(server.address());
+    let cases = go.stream_client(server.address(), &[]);
     let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }
@@ -132,6 +133,18 @@ fn their_streams_on_handlers_mounted_in_place() {
 #[test]
 fn their_streams_on_blocking_handlers() {
     their_streams_pass(Handlers::Blocking, 2);
+}
+
+/// What we announce as our window turns the control of the flow off for both ends.
+#[test]
+fn their_streams_without_windows() {
+    let Some(go) = Go::find() else { return };
+    let limits = Limits::server().without_stream_window();
+    let builder = Server::builder().limits(limits);
+    let server = Variant::new(Handlers::Async, 2).start_from(builder);
+    let cases = go.stream_client(server.address(), &["--many", "2000"]);
+    let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]

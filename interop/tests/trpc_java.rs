@@ -1,21 +1,15 @@
 //! Both ends against tRPC-Java. Without Java and Maven these are skipped, unless `TERN_REQUIRE_PEERS` is 1.
 
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
-
 use tern::codec::compress::Snappy;
-use tern::{Codecs, Context, Pool, Server, Status};
+use tern::{Codecs, Limits, Server};
 use tern_interop::check::Check;
 use tern_interop::checks::java_calls::{self, Peers};
-use tern_interop::checks::java_quirks;
+use tern_interop::checks::{java_ends, java_quirks, java_streams};
 use tern_interop::go::Go;
 use tern_interop::java::Java;
-use tern_interop::ours::{Handlers, Variant};
-use tern_interop::pb::{InteropServer, UnaryRequest, UnaryResponse, blocking};
+use tern_interop::ours::{Handlers, OurServer, Variant};
+use tern_interop::pb::InteropServer;
 use tern_interop::service::Ours;
-
-/// How long the client may take until its calls have begun.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The client of tRPC-Java on our server, with one and with two event loops, and as many connections.
 fn their_client_passes(handlers: Handlers) {
@@ -61,58 +55,6 @@ fn their_client_gets_blocks_of_snappy() {
     running.stop().expect("it ends in order");
 }
 
-/// A server of ours that is told to end answers what it holds.
-#[test]
-fn their_calls_are_answered_while_we_end() {
-    let Some(java) = Java::find() else { return };
-    let started = Arc::new(Started::default());
-    let pool = Pool::builder("held").threads(20).build();
-    let running = Server::builder()
-        .pool(&pool)
-        .service(InteropServer::blocking(Counted(Arc::clone(&started))))
-        .bind("127.0.0.1:0")
-        .and_then(Server::start)
-        .expect("a free port and a few threads");
-    let address = running.address();
-    let client = std::thread::spawn(move || java.client(address, 2, &["held"]));
-    started.wait_for(20);
-    running.stop().expect("it ends in order");
-    let cases = client.join().expect("the client runs");
-    assert_eq!(cases[0].outcome, Ok(()));
-}
-
-/// Our service, which counts the calls that have begun.
-struct Counted(Arc<Started>);
-
-impl blocking::Interop for Counted {
-    fn unary(&self, cx: &Context, request: UnaryRequest) -> Result<UnaryResponse, Status> {
-        self.0.one_more();
-        blocking::Interop::unary(&Ours, cx, request)
-    }
-}
-
-#[derive(Default)]
-struct Started {
-    calls: Mutex<u32>,
-    changed: Condvar,
-}
-
-impl Started {
-    fn one_more(&self) {
-        *self.calls.lock().expect("nobody panics with it") += 1;
-        self.changed.notify_one();
-    }
-
-    fn wait_for(&self, calls: u32) {
-        let begun = self.calls.lock().expect("nobody panics with it");
-        let waited = self
-            .changed
-            .wait_timeout_while(begun, PATIENCE, |begun| *begun < calls);
-        let (begun, _) = waited.expect("nobody panics with it");
-        assert_eq!(*begun, calls, "calls have begun");
-    }
-}
-
 fn all_hold(checks: &[Check<Peers>]) {
     let Some(java) = Java::find() else { return };
     let go = Go::find();
@@ -134,16 +76,32 @@ fn their_quirks() {
     all_hold(&java_quirks::CHECKS);
 }
 
-/// What Tern does not do yet, or not with these methods: their client on their own server.
 #[test]
-fn what_is_ready_for_later() {
+fn how_their_connections_end() {
+    all_hold(&java_ends::CHECKS);
+}
+
+#[test]
+fn our_client_on_their_streams() {
+    all_hold(&java_streams::CHECKS);
+}
+
+/// With every kind of handlers, and on their own server: what fails there is not our fault.
+#[test]
+fn their_client_on_our_streams() {
     let Some(java) = Java::find() else { return };
-    let unary = java.server(&[]);
-    let streams = java.server(&["--streams"]);
-    let shapes = ["stream_collect", "stream_repeat", "stream_chat"];
-    let ends = ["stream_large", "stream_failure", "stream_unknown"];
-    let cases = java.client(streams.address(), 1, &[shapes, ends].concat());
-    let cases = [cases, java.client(unary.address(), 1, &["json"])].concat();
-    let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
+    let theirs = java.server(&["--streams"]);
+    let ours = Variant::ALL.map(Variant::start);
+    let limits = Limits::server().without_stream_window();
+    let builder = Server::builder().limits(limits);
+    let without_window = Variant::new(Handlers::Async, 2).start_from(builder);
+    let mut servers: Vec<_> = ours.iter().map(OurServer::address).collect();
+    servers.extend([without_window.address(), theirs.address()]);
+    let mut names: Vec<_> = Variant::ALL.iter().map(Variant::to_string).collect();
+    names.extend(["without a window", "their own"].map(str::to_owned));
+    for (name, address) in names.iter().zip(servers) {
+        let cases = java.stream_client(address);
+        let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+        assert!(failed.is_empty(), "{name}: {failed:#?}");
+    }
 }

@@ -265,13 +265,13 @@ fn the_handler_learns_how_the_peer_ended() {
 #[test]
 fn a_stream_ends_as_it_was_answered() {
     let cases = [
-        (Status::internal("boom"), "RESET 31"),
+        (Status::internal("boom"), "DATA 5, RESET 31"),
         (Status::service(7, "no"), "DATA 5, RESET 7 of the service"),
         (
             Status::new(Code::Overloaded, "").from_remote(),
             "DATA 5, RESET 22 of the service",
         ),
-        (Status::new(Code::Framework(0), ""), "RESET 999"),
+        (Status::new(Code::Framework(0), ""), "DATA 5, RESET 999"),
     ];
     for (status, told) in cases {
         let mut server = Server::open(Limits::server(), WINDOW);

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tern::codec::compress::Snappy;
 use tern::{
-    Bytes, Call, Cause, Clock, Code, Compression, Context, Deadline, Limits, MethodDescriptor,
-    Origin, park,
+    Bytes, Call, Cause, Clock, Code, Compression, Context, Deadline, Format, Limits,
+    MethodDescriptor, Origin, park,
 };
 
 use super::calls::{
-    GZIP, NO_METHOD, NO_SERVICE, SNAPPY, TIMEOUT, all, channel, channel_with, client, client_with,
-    echo, expect_status, pause,
+    GZIP, NO_METHOD, NO_SERVICE, SNAPPY, TIMEOUT, all, builder, built, channel, channel_with,
+    client, client_with, echo, expect_status, pause,
 };
 use super::pattern;
 use crate::check::Check;
@@ -32,7 +32,7 @@ pub struct Peers {
 }
 
 /// All of them.
-pub const CHECKS: [Check<Peers>; 37] = [
+pub const CHECKS: [Check<Peers>; 39] = [
     check("empty", |peers| echo_of(*peers, 0)),
     check("small", |peers| echo_of(*peers, 32)),
     check("1 MiB", |peers| echo_of(*peers, 1 << 20)),
@@ -71,8 +71,10 @@ pub const CHECKS: [Check<Peers>; 37] = [
     check("its answers in snappy", |peers| packs(*peers, "snappy")),
     check("an attachment both ways", attachment),
     check("an attachment without a message", lone_attachment),
+    check("JSON", json),
     check("1000 calls at once", concurrent),
     check("1000 calls at once, on threads", concurrent_on_threads),
+    check("ids begin anew", ids_begin_anew),
     check("one-way, then a call", one_way),
     check("idle, then a call", idle),
     check("idle until Java hangs up, then a call", hung_up),
@@ -120,6 +122,32 @@ fn too_long(peers: &Peers) {
     let outcome = careless.unary(echo(&payload, 0)).wait();
     expect_status(outcome, Code::ConnectionLost, Origin::Local);
     expect_alive(&careless);
+}
+
+/// It has ids of 31 bits for its own calls, and ours come back all the same.
+fn ids_begin_anew(peers: &Peers) {
+    let server = peers.java.server(&[]);
+    let builder = builder(server.address()).first_request_id(u32::MAX - 25);
+    let client = InteropClient::new(built(builder));
+    let payloads: Vec<_> = (0..50).map(|number| pattern(100, number)).collect();
+    let calls = payloads.iter().zip((0..).map(|number| number * 7 % 21));
+    let calls =
+        calls.map(|(payload, delay_ms)| client.unary(echo(payload, delay_ms)).into_future());
+    let ended = all(calls.collect());
+    for (number, outcome) in &ended {
+        expect_echo(outcome.as_ref().expect("an answer"), &payloads[*number]);
+    }
+    assert_eq!(ended.len(), payloads.len());
+}
+
+fn json(peers: &Peers) {
+    let server = peers.java.server(&[]);
+    let client = client(server.address());
+    for length in [0, 1, 100_000] {
+        let payload = pattern(length, 19);
+        let call = client.unary(echo(&payload, 1)).format(Format::Json);
+        expect_echo(&call.wait().expect("an answer"), &payload);
+    }
 }
 
 fn failing(code: i32) -> UnaryRequest {

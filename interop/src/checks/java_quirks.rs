@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use rpc_codec::frame::HEADER_BYTES;
 use rpc_codec::{FrameHeader, FrameKind, RequestHead};
-use tern::{Bytes, Clock, Codecs, Compression};
+use tern::codec::StreamErrors;
+use tern::{Bytes, Clock, Codecs, Compression, Limits, Server};
 
 use super::java_calls::Peers;
 use crate::check::Check;
 use crate::go::{Mode, Transport};
+use crate::ours::{Handlers, Variant};
 use crate::pb::UnaryRequest;
 use crate::wire::{self, Request, Wire};
 
 /// All of them.
-pub const CHECKS: [Check<Peers>; 29] = [
+pub const CHECKS: [Check<Peers>; 30] = [
     check("answers have 0 in bytes 10 to 15", fixed_header),
     check("ids of 32 bits come back, above its own 31", ids),
     check("metadata comes back unasked", metadata),
@@ -45,6 +47,10 @@ pub const CHECKS: [Check<Peers>; 29] = [
     check("its client writes a head that is too long", long_head),
     check("streams: a unary frame makes it mute", stream_unary),
     check("streams: an unknown method, ret 999", stream_unknown),
+    check(
+        "streams: its client reads CLOSE with func_ret as success",
+        stream_func_ret,
+    ),
     check(
         "Go's multiplexed client gets no answer from it",
         go_multiplexed,
@@ -409,6 +415,20 @@ fn stream_unknown(peers: &Peers) {
     assert_eq!(kind, (FrameKind::Stream, INIT, 100));
     // response_meta { ret: 999, error_msg: .. }
     assert_eq!((payload[0], &payload[2..5]), (0x12, &b"\x08\xe7\x07"[..]));
+}
+
+/// That is what C++ sends, and we do only when told: by default our RESET is understood.
+fn stream_func_ret(peers: &Peers) {
+    let outcome = |how| {
+        let limits = Limits::server().with_stream_errors(how);
+        let builder = Server::builder().limits(limits);
+        let server = Variant::new(Handlers::Async, 1).start_from(builder);
+        let mut cases = peers.java.client(server.address(), 1, &["stream_failure"]);
+        cases.remove(0).outcome
+    };
+    assert_eq!(outcome(StreamErrors::Reset), Ok(()));
+    let reason = outcome(StreamErrors::Close).expect_err("it sees no failure");
+    assert!(reason.contains("the stream ended well"), "{reason}");
 }
 
 /// An INIT: request_meta { func: "/Nope" }

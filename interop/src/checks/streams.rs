@@ -21,7 +21,7 @@ pub struct StreamPeers {
 }
 
 /// All of them.
-pub const CHECKS: [Check<StreamPeers>; 17] = [
+pub const CHECKS: [Check<StreamPeers>; 18] = [
     check("upload", |peers| on(peers, |to| upload(to, 10, 100))),
     check("download", |peers| on(peers, |to| download(to, 10, 100))),
     check("chat, one after the other", |peers| on(peers, ping_pong)),
@@ -58,6 +58,10 @@ pub const CHECKS: [Check<StreamPeers>; 17] = [
     check("deadline: 101, and the connection goes on", deadline),
     check("dropped, and the connection goes on", dropped),
     check("50 at once", several),
+    check("no window at our end", |peers| {
+        let server = peers.go.stream_server();
+        without_window(server.address());
+    }),
 ];
 
 const fn check(name: &'static str, run: fn(&StreamPeers)) -> Check<StreamPeers> {
@@ -66,23 +70,27 @@ const fn check(name: &'static str, run: fn(&StreamPeers)) -> Check<StreamPeers> 
 
 const MANY: u32 = 100_000;
 
-type Client = StreamsClient<Channel>;
+pub(super) type Client = StreamsClient<Channel>;
 
 fn on(peers: &StreamPeers, run: impl FnOnce(&Client)) {
     let server = peers.go.stream_server();
     run(&client(server.address()));
 }
 
-fn client(address: SocketAddr) -> Client {
-    // One connection, so that what is said of streams beside each other holds.
-    let channel = Channel::builder("tern.interop.v1.Streams")
-        .resolve(Fixed::new([address]))
-        .connections_per_endpoint(1)
-        .build();
-    StreamsClient::new(channel.expect("an address and a thread"))
+pub(super) fn client(address: SocketAddr) -> Client {
+    StreamsClient::new(channel(address))
 }
 
-fn upload(to: &Client, pieces: u32, bytes: u32) {
+/// One connection, so that what is said of streams beside each other holds.
+pub(super) fn channel(address: SocketAddr) -> Channel {
+    Channel::builder("tern.interop.v1.Streams")
+        .resolve(Fixed::new([address]))
+        .connections_per_endpoint(1)
+        .build()
+        .expect("an address and a thread")
+}
+
+pub(super) fn upload(to: &Client, pieces: u32, bytes: u32) {
     let mut upload = to.upload().open().wait().expect("the stream opens");
     for number in 0..pieces {
         upload
@@ -95,7 +103,7 @@ fn upload(to: &Client, pieces: u32, bytes: u32) {
     assert_eq!(summary.bytes, u64::from(pieces) * u64::from(bytes));
 }
 
-fn order(pieces: u32, bytes: u32) -> Order {
+pub(super) fn order(pieces: u32, bytes: u32) -> Order {
     Order {
         pieces,
         bytes,
@@ -103,14 +111,14 @@ fn order(pieces: u32, bytes: u32) -> Order {
     }
 }
 
-fn download(to: &Client, pieces: u32, bytes: u32) {
+pub(super) fn download(to: &Client, pieces: u32, bytes: u32) {
     let opened = to.download(order(pieces, bytes)).open().wait();
     let mut inbound = opened.expect("the stream opens");
     expect_pieces(&mut inbound, pieces, bytes);
     expect_end(&mut inbound);
 }
 
-fn expect_pieces(inbound: &mut Inbound<Piece>, pieces: u32, bytes: u32) {
+pub(super) fn expect_pieces(inbound: &mut Inbound<Piece>, pieces: u32, bytes: u32) {
     for number in 0..pieces {
         let got = inbound.next().wait();
         let got = got.unwrap_or_else(|status| panic!("piece {number}: {status}"));
@@ -118,11 +126,11 @@ fn expect_pieces(inbound: &mut Inbound<Piece>, pieces: u32, bytes: u32) {
     }
 }
 
-fn expect_end(inbound: &mut Inbound<Piece>) {
+pub(super) fn expect_end(inbound: &mut Inbound<Piece>) {
     assert_eq!(inbound.next().wait().expect("an end in order"), None);
 }
 
-fn ping_pong(to: &Client) {
+pub(super) fn ping_pong(to: &Client) {
     let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
     for number in 0..10 {
         outbound
@@ -137,7 +145,7 @@ fn ping_pong(to: &Client) {
 }
 
 /// Sends and receives at the same time.
-fn chat(to: &Client, pieces: u32, bytes: u32) {
+pub(super) fn chat(to: &Client, pieces: u32, bytes: u32) {
     let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
     let sender = thread::spawn(move || {
         for number in 0..pieces {
@@ -214,18 +222,32 @@ fn error_while_sending(peers: &StreamPeers) {
     });
 }
 
+/// A stream that nobody serves.
+pub(super) static NOPE: tern::MethodDescriptor = tern::MethodDescriptor {
+    index: 0,
+    name: "Nope",
+    path: "/tern.interop.v1.Streams/Nope",
+    alias: None,
+    service: "tern.interop.v1.Streams",
+    idempotency: tern::Idempotency::Unknown,
+    shape: Shape::Duplex,
+    request: tern::MessageType::UNKNOWN,
+    reply: tern::MessageType::UNKNOWN,
+};
+
+/// Who announces 0 turns the control of the flow off for both ends.
+pub(super) fn without_window(address: SocketAddr) {
+    let channel = Channel::builder("tern.interop.v1.Streams")
+        .resolve(Fixed::new([address]))
+        .limits(Limits::client().without_stream_window())
+        .build();
+    let client = StreamsClient::new(channel.expect("an address and a thread"));
+    upload(&client, 1_000, 500);
+    download(&client, 1_000, 500);
+    chat(&client, 1_000, 500);
+}
+
 fn unknown(peers: &StreamPeers) {
-    static NOPE: tern::MethodDescriptor = tern::MethodDescriptor {
-        index: 0,
-        name: "Nope",
-        path: "/tern.interop.v1.Streams/Nope",
-        alias: None,
-        service: "tern.interop.v1.Streams",
-        idempotency: tern::Idempotency::Unknown,
-        shape: Shape::Duplex,
-        request: tern::MessageType::UNKNOWN,
-        reply: tern::MessageType::UNKNOWN,
-    };
     let server = peers.go.stream_server();
     let channel = Channel::to("tern.interop.v1.Streams", server.address());
     let channel = channel.expect("an address and a thread");

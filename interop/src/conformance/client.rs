@@ -12,7 +12,8 @@ use tern::{
 };
 use tern_conformance::{blob, wire};
 
-use super::pb::{ConformanceClient, Payload};
+use super::pb::{ConformanceClient, ConformanceStreamsClient, Payload};
+use super::stream_calls;
 
 /// How long this stays when all calls are made: what is still to be sent is sent while the kit looks. The kit ends it.
 const STAY: Duration = Duration::from_secs(30);
@@ -32,12 +33,16 @@ pub fn run(address: &str, text: &str) -> Result<(), String> {
         .codecs(Codecs::default().with_bytes_min(0))
         .build()
         .map_err(|error| error.to_string())?;
+    let streams = ConformanceStreamsClient::new(channel.clone());
     let client = ConformanceClient::new(channel);
     let say = |number: usize, call: &Value| {
         wire::pause(Duration::from_millis(
             call["after_ms"].as_u64().unwrap_or(0),
         ));
-        let mut outcome = make(&client, call);
+        let mut outcome = match call["stream"] {
+            Value::Null => make(&client, call),
+            _ => stream_calls::make(&streams, call),
+        };
         outcome["call"] = json!(number);
         let mut out = std::io::stdout().lock();
         // Whoever does not listen any more has heard enough.
@@ -60,24 +65,17 @@ pub fn run(address: &str, text: &str) -> Result<(), String> {
 }
 
 fn make(client: &ConformanceClient<Channel>, asked: &Value) -> Value {
-    let number = |name: &str| asked[name].as_u64().unwrap_or(0);
-    let small = |name: &str| u32::try_from(number(name)).unwrap_or(u32::MAX);
-    let data = match asked["text"].as_str() {
-        Some(text) => text.as_bytes().to_vec(),
-        None => blob::fill(usize::try_from(number("size")).unwrap_or(usize::MAX)),
+    let payload = payload_of(asked);
+    let mut call = match asked["method"].as_str() {
+        Some("Attach") => client.attach(payload),
+        _ => client.echo(payload),
     };
-    let mut call = client
-        .echo(Payload { data, delay_ms: 0 })
-        .timeout(Duration::from_millis(number("timeout_ms")))
-        .format(format_of(small("content_type")))
-        .compress(compression_of(small("content_encoding")));
-    for (key, value) in asked["metadata"].as_object().into_iter().flatten() {
-        let value = blob::unhex(value.as_str().unwrap_or_default()).unwrap_or_default();
-        call = call.metadata(key.clone(), value);
-    }
-    if number("metadata_bytes") > 0 {
-        let length = usize::try_from(number("metadata_bytes")).unwrap_or(usize::MAX);
-        call = call.metadata("app-long", blob::fill(length));
+    call = call
+        .timeout(timeout_of(asked))
+        .format(format_of(asked))
+        .compress(compression_of(asked));
+    for (key, value) in metadata_of(asked) {
+        call = call.metadata(key, value);
     }
     if let Some(attachment) = asked["attachment"].as_str() {
         call = call.attachment(Bytes::copy_from_slice(attachment.as_bytes()));
@@ -121,7 +119,7 @@ fn success(response: &Response<Payload>) -> Value {
     outcome
 }
 
-fn failure(status: &Status) -> Value {
+pub(super) fn failure(status: &Status) -> Value {
     let origin = match (status.code(), status.origin()) {
         (Code::Service(_), _) => "service",
         (_, Origin::Remote) => "remote",
@@ -131,17 +129,55 @@ fn failure(status: &Status) -> Value {
     json!({"ok": false, "origin": origin, "code": code, "message": status.message()})
 }
 
-fn format_of(number: u32) -> Format {
-    match number {
+/// A number of the description of a call, 0 if it is not there.
+pub(super) fn number(asked: &Value, name: &str) -> u64 {
+    asked[name].as_u64().unwrap_or(0)
+}
+
+fn length(asked: &Value, name: &str) -> usize {
+    usize::try_from(number(asked, name)).unwrap_or(usize::MAX)
+}
+
+/// The message that is asked for.
+pub(super) fn payload_of(asked: &Value) -> Payload {
+    let data = match asked["text"].as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => blob::fill(length(asked, "size")),
+    };
+    Payload { data, delay_ms: 0 }
+}
+
+pub(super) fn timeout_of(asked: &Value) -> Duration {
+    Duration::from_millis(number(asked, "timeout_ms"))
+}
+
+/// The metadata that is asked for.
+pub(super) fn metadata_of(asked: &Value) -> Vec<(String, Vec<u8>)> {
+    let entries = asked["metadata"].as_object().into_iter().flatten();
+    let mut metadata: Vec<_> = entries
+        .map(|(key, value)| {
+            let value = blob::unhex(value.as_str().unwrap_or_default());
+            (key.clone(), value.unwrap_or_default())
+        })
+        .collect();
+    let long = length(asked, "metadata_bytes");
+    if long > 0 {
+        metadata.push(("app-long".to_owned(), blob::fill(long)));
+    }
+    metadata
+}
+
+pub(super) fn format_of(asked: &Value) -> Format {
+    match number(asked, "content_type") {
         0 => Format::Protobuf,
         2 => Format::Json,
         4 => Format::Raw,
-        other => Format::Other(other),
+        other => Format::Other(u32::try_from(other).unwrap_or(u32::MAX)),
     }
 }
 
-fn compression_of(number: u32) -> Compression {
-    match number {
+pub(super) fn compression_of(asked: &Value) -> Compression {
+    match number(asked, "content_encoding") {
         0 => Compression::None,
         1 => Compression::Gzip,
         3 => Compression::Zlib,
@@ -149,6 +185,6 @@ fn compression_of(number: u32) -> Compression {
         5 => Compression::SnappyBlock,
         6 => Compression::Lz4Frame,
         7 => Compression::Lz4Block,
-        other => Compression::Other(other),
+        other => Compression::Other(u32::try_from(other).unwrap_or(u32::MAX)),
     }
 }

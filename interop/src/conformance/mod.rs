@@ -10,6 +10,8 @@ use crate::go::Mode;
 pub mod client;
 pub mod peers;
 pub mod server;
+mod stream_calls;
+mod streams;
 
 /// The package `tern.conformance.v1`.
 pub mod pb {

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tern::codec::ret;
 use tern::{
-    Context, Idempotency, MethodDescriptor, Mount, Pool, Request, Response, Running, ServeError,
-    Server, Service, ServiceDescriptor, Status,
+    Context, Idempotency, MessageType, MethodDescriptor, Mount, Pool, Request, Response, Running,
+    ServeError, Server, Service, ServiceDescriptor, Shape, Status,
 };
 
 use super::greeter::{Greeter, GreeterServer, Msg};
-use super::pb::{Conformance, ConformanceServer, Every, Failure, Mark, Payload, Sum};
+use super::pb::{
+    Conformance, ConformanceServer, ConformanceStreamsServer, Every, Failure, Mark, Payload, Sum,
+};
+use super::streams::{Streams, failed_as_told, raw_chat};
 
 /// The kit's unary service.
 #[derive(Debug, Default)]
@@ -24,24 +26,46 @@ struct Unary {
 #[derive(Debug)]
 struct Polite;
 
-/// The method whose bodies are nobody's messages.
+/// The method and the stream whose bodies are nobody's messages.
 #[derive(Debug)]
 struct Raw;
 
 static RAW: ServiceDescriptor = ServiceDescriptor {
     name: "tern.conformance.v1.ConformanceRaw",
-    methods: &[MethodDescriptor {
-        index: 0,
-        name: "Raw",
-        path: "/tern.conformance.v1.ConformanceRaw/Raw",
+    methods: &[
+        raw(
+            0,
+            "Raw",
+            "/tern.conformance.v1.ConformanceRaw/Raw",
+            Shape::Unary,
+        ),
+        raw(
+            1,
+            "RawChat",
+            "/tern.conformance.v1.ConformanceRaw/RawChat",
+            Shape::Duplex,
+        ),
+    ],
+};
+
+const fn raw(
+    index: usize,
+    name: &'static str,
+    path: &'static str,
+    shape: Shape,
+) -> MethodDescriptor {
+    MethodDescriptor {
+        index,
+        name,
+        path,
         alias: None,
         service: "tern.conformance.v1.ConformanceRaw",
         idempotency: Idempotency::Unknown,
-        shape: tern::Shape::Unary,
-        request: tern::MessageType::UNKNOWN,
-        reply: tern::MessageType::UNKNOWN,
-    }],
-};
+        shape,
+        request: MessageType::UNKNOWN,
+        reply: MessageType::UNKNOWN,
+    }
+}
 
 /// Starts a server on `address`.
 ///
@@ -53,13 +77,15 @@ pub fn start(address: SocketAddr) -> Result<Running, ServeError> {
     Server::builder()
         .pool(&pool)
         .service(ConformanceServer::new(Unary::default()))
+        .service(ConformanceStreamsServer::new(Streams))
         .service(GreeterServer::new(Polite))
         .service(Mount::new(&RAW, Raw))
         .bind(address)
         .and_then(Server::start)
 }
 
-async fn wait(cx: &Context, milliseconds: u32) {
+/// Waits so long on behalf of a call.
+pub(super) async fn wait(cx: &Context, milliseconds: u32) {
     if milliseconds > 0 {
         cx.sleep(Duration::from_millis(milliseconds.into())).await;
     }
@@ -93,11 +119,8 @@ impl Conformance for Unary {
     }
 
     async fn fail(&self, _: &Context, request: Failure) -> Result<Payload, Status> {
-        match request.code {
-            0 => Ok(Payload::default()),
-            number if request.is_framework => Err(Status::new(ret::code(number), request.text)),
-            number => Err(Status::service(number, request.text)),
-        }
+        let Failure { code, text, .. } = request;
+        failed_as_told(code, request.is_framework, text, Payload::default())
     }
 
     async fn count(&self, cx: &Context, request: Mark) -> Result<Sum, Status> {
@@ -109,8 +132,8 @@ impl Conformance for Unary {
         Ok(self.add(request.key, 0))
     }
 
-    async fn attach(&self, _: &Context, request: Payload) -> Result<Payload, Status> {
-        // Handlers do not see attachments yet: the kit is told that we do not offer them in answers.
+    async fn attach(&self, cx: &Context, request: Payload) -> Result<Payload, Status> {
+        cx.reply_attachment(cx.attachment().clone());
         Ok(request)
     }
 
@@ -137,6 +160,9 @@ impl Greeter for Polite {
 
 impl Service for Raw {
     async fn call(&self, request: Request) -> Result<Response, Status> {
+        if request.method().shape == Shape::Duplex {
+            return raw_chat(request).await;
+        }
         let format = request.format();
         let mut response = Response::new(request.into_body());
         response.set_format(format);

@@ -102,6 +102,7 @@ fn sources() -> io::Result<String> {
     let mut files = vec![
         java.join("pom.xml"),
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/proto/interop.proto")).to_owned(),
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/proto/streams.proto")).to_owned(),
     ];
     add_files(&java.join("src"), &mut files)?;
     files.sort();

@@ -27,6 +27,17 @@ const CASES: Duration = Duration::from_secs(120);
 /// How long a server may take to end in order.
 const END: Duration = Duration::from_secs(30);
 
+/// The cases of streams, which are run only if they are named.
+const STREAM_CASES: [&str; 7] = [
+    "stream_upload",
+    "stream_download",
+    "stream_chat",
+    "stream_large",
+    "stream_nothing",
+    "stream_failure",
+    "stream_unknown",
+];
+
 /// The peer, built, and the process that runs its servers and clients.
 #[derive(Debug)]
 pub struct Java {
@@ -125,6 +136,11 @@ impl Java {
             "tRPC-Java's client ended early: {lines:#?}"
         );
         found
+    }
+
+    /// Runs the cases of streams against `address`, all on one connection each.
+    pub fn stream_client(&self, address: SocketAddr) -> Vec<Case> {
+        self.client(address, 1, &STREAM_CASES)
     }
 
     /// Runs one command, and returns what it answers.

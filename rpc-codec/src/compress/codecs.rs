@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rpc_core::stream::Packing;
 use rpc_core::{Code, Compression, Status};
 
+use super::snappy::Heard;
 use super::{
     Codec, CompressError, Gzip, Lz4Block, Lz4Frame, Snappy, SnappyBlock, SnappyStream, Zlib,
 };
@@ -135,11 +136,13 @@ impl Codecs {
         packed.ok_or(CompressError::Unpackable)
     }
 
-    /// Packs and unpacks the messages of streams, which may grow to `bytes_max` bytes.
+    /// Packs and unpacks the messages of one stream, which may grow to `bytes_max` bytes. What its peer means by the number
+    /// that is [two formats](super::Snappy) is learnt from what comes.
     pub fn packing(&self, bytes_max: usize) -> Arc<dyn Packing> {
         Arc::new(Messages {
             codecs: self.clone(),
             bytes_max,
+            heard: Heard::default(),
         })
     }
 
@@ -181,16 +184,26 @@ impl Codecs {
     }
 }
 
-/// What streams are given.
+/// The number of [`Snappy`].
+const SNAPPY: u32 = 2;
+
+/// What a stream is given.
 #[derive(Debug)]
 struct Messages {
     codecs: Codecs,
     bytes_max: usize,
+    heard: Heard,
 }
 
 impl Packing for Messages {
     fn pack(&self, compression: Compression, message: &Bytes) -> Result<Bytes, Status> {
-        let packed = self.codecs.compress_always(compression, message);
+        let packed = match self.codecs.compress_always(compression, message) {
+            Err(CompressError::Ambiguous) => {
+                let packed = self.heard.compress(message);
+                packed.and_then(|packed| packed.ok_or(CompressError::Unpackable))
+            }
+            packed => packed,
+        };
         packed.map_err(|error| {
             let text = format!("the message cannot be packed: {error}");
             Status::new(Code::Unencodable, text)
@@ -198,6 +211,9 @@ impl Packing for Messages {
     }
 
     fn unpack(&self, compression: Compression, message: &Bytes) -> Result<Bytes, Status> {
+        if compression == Compression::Other(SNAPPY) {
+            self.heard.note(message);
+        }
         let unpacked = self.codecs.decompress(compression, message, self.bytes_max);
         unpacked.map_err(|error| {
             let text = format!("a message of the stream cannot be unpacked: {error}");
@@ -286,6 +302,25 @@ mod tests {
             assert!(!packs(1023, &codecs), "{compression:?}");
             assert!(packs(1024, &codecs), "{compression:?}");
             assert!(packs(200, &codecs.clone().with_bytes_min(200)));
+        }
+    }
+
+    #[test]
+    fn a_stream_answers_in_the_snappy_that_it_has_heard() {
+        let message = Bytes::from_static(b"which of the two? which of the two?");
+        for (theirs, format) in [
+            (Snappy::sent_as_stream(), Compression::SnappyStream),
+            (Snappy::sent_as_block(), Compression::SnappyBlock),
+        ] {
+            let old = Compression::Other(2);
+            let peer = Codecs::default().with(2, theirs).packing(1000);
+            let ours = Codecs::default().packing(1000);
+            ours.unpack(old, &Bytes::new()).unwrap();
+            ours.pack(old, &message).expect_err("nobody knows yet");
+            let packed = peer.pack(old, &message).unwrap();
+            assert_eq!(ours.unpack(old, &packed).unwrap(), message);
+            let back = ours.pack(old, &message).unwrap();
+            assert_eq!(ours.unpack(format, &back).unwrap(), message);
         }
     }
 

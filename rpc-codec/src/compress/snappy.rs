@@ -14,6 +14,7 @@
 //! format_description.txt.
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
@@ -77,7 +78,8 @@ enum Sent {
 }
 
 impl Snappy {
-    /// Is read in both formats and never sent. A response to a request that came so is sent as it is.
+    /// Is read in both formats and never sent: a response to a request that came so is sent as it is. Only the messages
+    /// of a stream go back in the format that its own have come in, for there they cannot go as they are.
     pub fn read_only() -> Self {
         Self { sent: Sent::Never }
     }
@@ -94,6 +96,32 @@ impl Snappy {
         Self {
             sent: Sent::AsStream,
         }
+    }
+}
+
+/// Which of its two formats a peer means by number 2, once it has sent something so.
+#[derive(Debug, Default)]
+pub(super) struct Heard(OnceLock<Sent>);
+
+impl Heard {
+    /// A message has come, packed.
+    pub(super) fn note(&self, packed: &[u8]) {
+        if self.0.get().is_none() && !packed.is_empty() {
+            let is_stream = packed.starts_with(&snappy_stream::IDENTIFIER);
+            let format = if is_stream {
+                Sent::AsStream
+            } else {
+                Sent::AsBlock
+            };
+            // Whoever was first has seen the same peer.
+            let _ = self.0.set(format);
+        }
+    }
+
+    /// Packs as the peer does.
+    pub(super) fn compress(&self, message: &[u8]) -> Result<Option<Bytes>, CompressError> {
+        let sent = self.0.get().copied().unwrap_or(Sent::Never);
+        Snappy { sent }.compress(message, usize::MAX)
     }
 }
 

@@ -184,13 +184,9 @@ impl ServerStreams {
             return false;
         };
         let ending = Ending::of(result, leaving, limits);
-        if ending.drops_messages {
-            put_close(id, &ending.payload, output);
-            self.table.remove(id);
-        } else {
-            stream.ending = Some(ending.payload);
-            self.table.touch(id);
-        }
+        stream.ending = Some(ending.payload);
+        stream.send.stop(ending.is_hasty);
+        self.table.touch(id);
         leaving
     }
 
@@ -458,8 +454,8 @@ impl ServerStreams {
 struct Ending {
     /// Of a CLOSE.
     payload: Vec<u8>,
-    /// Whether messages that were not sent yet are not sent any more.
-    drops_messages: bool,
+    /// Whether it does not wait for the peer to make room: what was said before it goes as far as there is some.
+    is_hasty: bool,
 }
 
 impl Ending {
@@ -477,7 +473,7 @@ impl Ending {
                 if payload.len() <= limits.message_bytes_fit() {
                     return Self {
                         payload,
-                        drops_messages: false,
+                        is_hasty: false,
                     };
                 }
                 let text = "the metadata behind the stream does not fit a frame";
@@ -509,7 +505,7 @@ impl Ending {
         };
         Self {
             payload: encode(&meta, &metadata),
-            drops_messages: is_framework,
+            is_hasty: is_framework,
         }
     }
 }

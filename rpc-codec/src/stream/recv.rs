@@ -99,11 +99,15 @@ impl Inlet {
         unread.bytes.saturating_sub(self.window.announced())
     }
 
-    /// A peer may overshoot its window by a message, and some do by one more.
-    fn bytes_max(&self, limits: &Limits) -> usize {
+    /// How many bytes more than its window a stream may hold unread: a peer may overshoot it by a message, and some do by
+    /// one more.
+    pub(crate) fn beyond_max(limits: &Limits) -> usize {
         let frame = usize::try_from(limits.frame_bytes_max).unwrap_or(usize::MAX);
-        self.window
-            .announced()
-            .saturating_add(frame.saturating_mul(2))
+        frame.saturating_mul(2)
+    }
+
+    fn bytes_max(&self, limits: &Limits) -> usize {
+        let window = self.window.announced();
+        window.saturating_add(Self::beyond_max(limits))
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Outlet {
     source: Source,
     /// Since when the next message has waited for the peer's window.
     blocked_since: Option<Instant>,
+    /// Whether no message waits for the peer's window any more: the first that would have to is not sent.
+    is_hasty: bool,
     /// The longest message that fits a frame.
     bytes_max: usize,
 }
@@ -56,6 +58,7 @@ impl Outlet {
             held: None,
             source: Source::Flows,
             blocked_since: None,
+            is_hasty: false,
             bytes_max,
         }
     }
@@ -78,6 +81,7 @@ impl Outlet {
         }
         match (&self.held, self.source) {
             (Some(message), _) if message.len() > self.bytes_max => Look::TooLong,
+            (Some(_), _) if self.window.is_shut() && self.is_hasty => Look::Ended,
             (Some(_), _) if self.window.is_shut() => {
                 self.blocked_since.get_or_insert(now);
                 Look::Shut
@@ -87,6 +91,12 @@ impl Outlet {
             (None, Source::Ended) => Look::Ended,
             (None, Source::Broke) => Look::Broke,
         }
+    }
+
+    /// Takes nothing more out of the pipe than what is in it now; if `is_hasty`, only as far as the peer's window goes.
+    pub(crate) fn stop(&mut self, is_hasty: bool) {
+        self.is_hasty = is_hasty;
+        self.reader.stop();
     }
 
     /// Takes the message that was seen, if the window lets it go.

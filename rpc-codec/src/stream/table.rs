@@ -387,8 +387,10 @@ impl<S> Table<S> {
         }
         let was_full = self.is_full;
         let share = if was_full { 2 } else { 1 };
-        self.is_full = uncontrolled > limits.stream_unread_max / share
-            || beyond > limits.connection_bytes_max / share;
+        // One stream that goes too far is reset; its neighbours need not wait for it.
+        let beyond_max = limits.connection_bytes_max.max(Inlet::beyond_max(limits));
+        self.is_full =
+            uncontrolled > limits.stream_unread_max / share || beyond > beyond_max / share;
         if self.is_full && !was_full {
             // From now on it matters at once what is taken.
             self.touch_all();

@@ -275,6 +275,16 @@ impl Reader {
         Poll::Pending
     }
 
+    /// Takes no message beyond those that wait to be read now: whoever writes is told that nobody reads.
+    pub fn stop(&self) {
+        let waker = {
+            let mut state = self.0.state();
+            state.end.get_or_insert(Ok(()));
+            state.writing.take()
+        };
+        wake(waker);
+    }
+
     /// How many bytes the next message has, if it is there.
     pub fn next_len(&self) -> Option<usize> {
         self.0.state().messages.front().map(Bytes::len)

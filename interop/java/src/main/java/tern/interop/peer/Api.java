@@ -9,6 +9,9 @@ import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 import tern.interop.v1.InteropOuterClass.UnaryRequest;
 import tern.interop.v1.InteropOuterClass.UnaryResponse;
+import tern.interop.v1.StreamsOuterClass.Order;
+import tern.interop.v1.StreamsOuterClass.Piece;
+import tern.interop.v1.StreamsOuterClass.Summary;
 
 /** What a stub generator would write: tRPC-Java reads services from annotated interfaces. */
 final class Api {
@@ -42,16 +45,16 @@ final class Api {
     @TRpcService(name = "tern.interop.v1.Streams")
     public interface Streams {
 
-        /** One answer, whose payload is all payloads in a row. */
-        @TRpcMethod(name = "Collect")
-        Mono<UnaryResponse> collect(RpcContext cx, Publisher<UnaryRequest> requests);
+        /** Counts pieces. */
+        @TRpcMethod(name = "Upload")
+        Mono<Summary> upload(RpcContext cx, Publisher<Piece> pieces);
 
-        /** An answer for each byte of the payload, with that byte. */
-        @TRpcMethod(name = "Repeat")
-        Flux<UnaryResponse> repeat(RpcContext cx, UnaryRequest request);
+        /** Sends pieces. */
+        @TRpcMethod(name = "Download")
+        Flux<Piece> download(RpcContext cx, Order order);
 
-        /** An answer for each request, as the unary method gives it. */
+        /** Returns each piece as it came. */
         @TRpcMethod(name = "Chat")
-        Flux<UnaryResponse> chat(RpcContext cx, Publisher<UnaryRequest> requests);
+        Flux<Piece> chat(RpcContext cx, Publisher<Piece> pieces);
     }
 }

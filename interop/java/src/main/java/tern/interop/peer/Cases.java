@@ -68,10 +68,10 @@ final class Cases {
     /** What a server of tRPC-Java cannot pass. */
     static final Set<String> NOT_FOR_JAVA = Set.of("server_timeout_reported", "long_metadata");
 
-    /** JSON and streams are no part of every server, and what is too long is for those who look at the bytes. */
+    /** Streams are no part of every server, and what is too long is for those who look at the bytes. */
     static final Set<String> ONLY_IF_NAMED =
-            Set.of("json", "too_long_metadata", "stream_collect", "stream_repeat", "stream_chat", "stream_large",
-                    "stream_failure", "stream_unknown");
+            Set.of("too_long_metadata", "stream_upload", "stream_download", "stream_chat", "stream_large",
+                    "stream_nothing", "stream_failure", "stream_unknown");
 
     private Cases() {
     }

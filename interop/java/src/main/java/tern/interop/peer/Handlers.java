@@ -9,9 +9,6 @@ import com.tencent.trpc.core.utils.RpcContextUtils;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.TimeUnit;
-import org.reactivestreams.Publisher;
-import reactor.core.publisher.Flux;
-import reactor.core.publisher.Mono;
 import tern.interop.v1.InteropOuterClass.UnaryRequest;
 import tern.interop.v1.InteropOuterClass.UnaryResponse;
 
@@ -52,30 +49,6 @@ final class Handlers {
                 throw new IllegalStateException("interrupted", e);
             }
             return answer(request);
-        };
-    }
-
-    /** The shapes of streams. */
-    Api.Streams streams() {
-        return new Api.Streams() {
-            @Override
-            public Mono<UnaryResponse> collect(RpcContext cx, Publisher<UnaryRequest> requests) {
-                return Flux.from(requests)
-                        .map(request -> answer(request).getPayload())
-                        .reduce(ByteString.EMPTY, ByteString::concat)
-                        .map(Handlers::response);
-            }
-
-            @Override
-            public Flux<UnaryResponse> repeat(RpcContext cx, UnaryRequest request) {
-                ByteString payload = request.getPayload();
-                return Flux.range(0, payload.size()).map(at -> response(payload.substring(at, at + 1)));
-            }
-
-            @Override
-            public Flux<UnaryResponse> chat(RpcContext cx, Publisher<UnaryRequest> requests) {
-                return Flux.from(requests).map(request -> answer(request));
-            }
         };
     }
 

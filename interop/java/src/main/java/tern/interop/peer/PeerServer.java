@@ -98,7 +98,7 @@ final class PeerServer {
         service.setWorkerPool(pool(threads == 0 ? 8 : threads, flags.number("--queue", 5000)));
         Handlers handlers = new Handlers(flags.has("--uncaught"));
         if (flags.has("--streams")) {
-            provide(service, Api.Streams.class, handlers.streams());
+            provide(service, Api.Streams.class, new StreamHandlers());
         } else if (threads > 0) {
             provide(service, Api.Blocking.class, handlers.blocking());
         } else {

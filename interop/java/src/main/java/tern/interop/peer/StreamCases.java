@@ -1,17 +1,16 @@
 package tern.interop.peer;
 
-import com.google.protobuf.ByteString;
 import com.tencent.trpc.core.exception.TRpcException;
 import com.tencent.trpc.core.rpc.RpcClientContext;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.IntStream;
 import reactor.core.publisher.Flux;
-import tern.interop.v1.InteropOuterClass.UnaryRequest;
-import tern.interop.v1.InteropOuterClass.UnaryResponse;
+import tern.interop.v1.StreamsOuterClass.Order;
+import tern.interop.v1.StreamsOuterClass.Piece;
+import tern.interop.v1.StreamsOuterClass.Summary;
 
-/** The shapes of streams, against a server that was started with {@code --streams}. */
+/** The shapes of streams, against the service of ../proto/streams.proto. */
 final class StreamCases {
 
     private static final Duration PATIENCE = Duration.ofSeconds(30);
@@ -20,10 +19,11 @@ final class StreamCases {
     }
 
     static void addTo(Map<String, Cases.Case> all) {
-        all.put("stream_collect", StreamCases::collect);
-        all.put("stream_repeat", StreamCases::repeat);
-        all.put("stream_chat", StreamCases::chat);
+        all.put("stream_upload", client -> upload(client, 1_000, 100));
+        all.put("stream_download", client -> download(client, 1_000, 500));
+        all.put("stream_chat", client -> chat(client, 1_000, 200));
         all.put("stream_large", StreamCases::large);
+        all.put("stream_nothing", StreamCases::nothing);
         all.put("stream_failure", StreamCases::failure);
         all.put("stream_unknown", StreamCases::unknown);
     }
@@ -43,56 +43,65 @@ final class StreamCases {
         return cx;
     }
 
-    private static void collect(PeerClient client) {
-        List<UnaryRequest> parts = IntStream.range(0, 1_000)
-                .mapToObj(number -> Cases.echo(Cases.pattern(100, number), 0))
-                .toList();
-        byte[] whole = parts.stream()
-                .map(UnaryRequest::getPayload)
-                .reduce(ByteString.EMPTY, ByteString::concat)
-                .toByteArray();
-        UnaryResponse response = stub(client).collect(cx(), Flux.fromIterable(parts)).block(PATIENCE);
-        Cases.same(response.getPayload().toByteArray(), whole);
+    private static Flux<Piece> pieces(int count, int bytes) {
+        return Flux.range(0, count).map(number -> StreamHandlers.piece(number, bytes));
     }
 
-    private static void repeat(PeerClient client) {
-        byte[] payload = Cases.pattern(5_000, 41);
-        List<UnaryResponse> responses = stub(client).repeat(cx(), Cases.echo(payload, 0)).collectList().block(PATIENCE);
-        Cases.check(responses.size() == payload.length, "%d messages came", responses.size());
-        Cases.same(joined(responses), payload);
+    private static void upload(PeerClient client, int count, int bytes) {
+        Summary summary = stub(client).upload(cx(), pieces(count, bytes)).block(PATIENCE);
+        Cases.check(summary.getPieces() == count && summary.getBytes() == (long) count * bytes,
+                "%d pieces and %d bytes were counted", summary.getPieces(), summary.getBytes());
     }
 
-    private static void chat(PeerClient client) {
-        List<UnaryRequest> requests = IntStream.range(0, 2_000)
-                .mapToObj(number -> Cases.echo(Cases.pattern(200, number), 0))
-                .toList();
-        List<UnaryResponse> responses =
-                stub(client).chat(cx(), Flux.fromIterable(requests)).collectList().block(PATIENCE);
-        Cases.check(responses.size() == requests.size(), "%d messages came", responses.size());
-        for (int number = 0; number < requests.size(); number++) {
-            Cases.same(responses.get(number).getPayload().toByteArray(), Cases.pattern(200, number));
+    private static Order.Builder order(int count, int bytes) {
+        return Order.newBuilder().setPieces(count).setBytes(bytes);
+    }
+
+    private static void download(PeerClient client, int count, int bytes) {
+        Order order = order(count, bytes).build();
+        inOrder(stub(client).download(cx(), order).collectList().block(PATIENCE), count, bytes);
+    }
+
+    private static void chat(PeerClient client, int count, int bytes) {
+        inOrder(stub(client).chat(cx(), pieces(count, bytes)).collectList().block(PATIENCE), count, bytes);
+    }
+
+    private static void inOrder(List<Piece> came, int count, int bytes) {
+        Cases.check(came.size() == count, "%d messages came", came.size());
+        for (int number = 0; number < count; number++) {
+            Cases.check(came.get(number).equals(StreamHandlers.piece(number, bytes)), "message %d is another", number);
         }
     }
 
     /** Messages that are larger than the window. */
     private static void large(PeerClient client) {
-        byte[] payload = Cases.pattern(300_000, 42);
-        UnaryRequest request = Cases.echo(payload, 0);
-        List<UnaryResponse> responses =
-                stub(client).chat(cx(), Flux.just(request, request, request)).collectList().block(PATIENCE);
-        Cases.check(responses.size() == 3, "%d messages came", responses.size());
-        responses.forEach(response -> Cases.same(response.getPayload().toByteArray(), payload));
+        upload(client, 3, 300_000);
+        download(client, 3, 300_000);
+        chat(client, 3, 300_000);
     }
 
-    /** A failure of the handler is told, after what it sent before. */
+    private static void nothing(PeerClient client) {
+        upload(client, 0, 0);
+        download(client, 0, 0);
+        chat(client, 0, 0);
+    }
+
+    /** A failure of the handler is told, behind what it sent before or in the midst of what we send. */
     private static void failure(PeerClient client) {
-        UnaryRequest failing = UnaryRequest.newBuilder().setFailCode(10_001).setFailMessage("enough").build();
+        Order order = order(2, 10).setFailCode(10_001).setFailMessage("quota").build();
+        tellsOf("quota", stub(client).download(cx(), order));
+        Piece failing = Piece.newBuilder().setNumber(1).setFailCode(-3).setFailMessage("enough").build();
+        Flux<Piece> sent = Flux.concat(pieces(1, 10), Flux.just(failing), pieces(100, 10));
+        tellsOf("enough", stub(client).chat(cx(), sent));
+    }
+
+    private static void tellsOf(String text, Flux<Piece> pieces) {
         try {
-            stub(client).chat(cx(), Flux.just(Cases.echo(new byte[1], 0), failing)).collectList().block(PATIENCE);
+            pieces.collectList().block(PATIENCE);
         } catch (TRpcException e) {
             // A server of tRPC-Java tells each failure by the same code, and the service's own in the text alone.
             Cases.check(e.getCode() != 0, "no code: %s", e.getMessage());
-            Cases.check(e.getMessage().contains("enough"), "the text is %s", e.getMessage());
+            Cases.check(e.getMessage().contains(text), "the text is %s", e.getMessage());
             return;
         }
         throw new AssertionError("the stream ended well");
@@ -109,12 +118,5 @@ final class StreamCases {
             return;
         }
         throw new AssertionError("the stream ended well");
-    }
-
-    private static byte[] joined(List<UnaryResponse> responses) {
-        return responses.stream()
-                .map(UnaryResponse::getPayload)
-                .reduce(ByteString.EMPTY, ByteString::concat)
-                .toByteArray();
     }
 }
