@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tern::codec::compress::Snappy;
 use tern::{
-    Bytes, Call, Cause, Channel, ChannelBuilder, Clock, Code, Codecs, Compression, Context,
-    Deadline, Fixed, Idempotency, Limits, MethodDescriptor, Origin, Shape, Status, park,
+    Bytes, Call, Channel, ChannelBuilder, Clock, Code, Codecs, Compression, Fixed, Idempotency,
+    Limits, MethodDescriptor, Origin, Shape, Status, park,
 };
 
-use super::pattern;
+use super::{asked, pattern};
 use crate::check::Check;
 use crate::go::{Go, Transport};
 use crate::pb::{InteropClient, UnaryRequest, UnaryResponse};
@@ -222,30 +222,12 @@ fn unknown(peers: Peers, method: &'static MethodDescriptor) {
 
 fn own_deadline(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
-    let client = client(server.address());
-    let clock = Clock::system();
-    let start = clock.now();
-    let call = client.unary(echo(b"slow", 2_000));
-    let outcome = call.timeout(Duration::from_millis(100)).wait();
-    let took = clock.now() - start;
-    expect_status(outcome, Code::DeadlineExceeded, Origin::Local);
-    assert!(took >= Duration::from_millis(100), "after {took:?}");
-    assert!(took < Duration::from_secs(1), "after {took:?}");
-    expect_alive(&client);
+    asked::own_deadline(server.address());
 }
 
 fn inherited_deadline(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
-    let client = client(server.address());
-    let mut cx = Context::background();
-    let at = cx.now() + Duration::from_millis(100);
-    cx.narrow(Deadline::new(at, Cause::Own));
-    let late = client.unary(echo(b"slow", 2_000)).within(&cx).wait();
-    expect_status(late, Code::InheritedDeadlineExceeded, Origin::Local);
-    // Nothing is left by now, so nothing is sent.
-    let later = client.unary(echo(b"fast", 0)).within(&cx).wait();
-    expect_status(later, Code::InheritedDeadlineExceeded, Origin::Local);
-    expect_alive(&client);
+    asked::inherited_deadline(server.address());
 }
 
 fn server_deadline(peers: &Peers) {
@@ -258,61 +240,22 @@ fn server_deadline(peers: &Peers) {
 
 fn deadline_on_the_wire(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
-    let client = client(server.address());
-    let call = client.unary(echo(b"", 0));
-    let response = call.timeout(Duration::from_millis(700)).wait_response();
-    let response = response.expect("an answer");
-    let left = response.metadata().text("app-left-ms");
-    let left = left.and_then(|left| left.parse::<u64>().ok());
-    let left = left.expect("the handler saw a deadline");
-    assert!((1..=700).contains(&left), "{left} ms of 700 were left");
+    asked::deadline_on_the_wire(server.address());
 }
 
-/// The answer that comes after all is dropped, and is not taken for that of another call.
 fn late_answer(peers: &Peers) {
     let server = peers.go.server(peers.transport, &["--ignore-deadline"]);
-    let client = client(server.address());
-    let late = client.unary(echo(b"late", 300));
-    let outcome = late.timeout(Duration::from_millis(100)).wait();
-    expect_status(outcome, Code::DeadlineExceeded, Origin::Local);
-    // This one is under way while the late one arrives.
-    let reply = client.unary(echo(b"in time", 500)).wait();
-    expect_echo(&reply.expect("an answer"), b"in time");
-    expect_alive(&client);
+    asked::late_answer(server.address());
 }
 
 fn metadata(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
-    let client = client(server.address());
-    let sent: [(&str, &[u8]); 3] = [
-        ("text", "plain text, ünïcödé".as_bytes()),
-        ("bin", &[0x00, 0xff, 0x80, 0x0a]),
-        ("empty", b""),
-    ];
-    let mut call = client.unary(echo(b"", 0));
-    for (name, value) in sent {
-        call = call.metadata(format!("app-{name}"), Bytes::from_static(value));
-    }
-    let response = call.wait_response().expect("an answer");
-    for (name, value) in sent {
-        let back = response.metadata().get(&format!("app-echo-{name}"));
-        assert_eq!(back.map(|bytes| &bytes[..]), Some(value), "{name}");
-    }
-    let next = client.unary(echo(b"", 0)).wait_response();
-    let next = next.expect("an answer");
-    for (key, _) in next.metadata().iter() {
-        assert!(!key.starts_with("app-echo"), "{key} was not sent");
-    }
+    asked::metadata(server.address());
 }
 
-/// tRPC-Go sends back what it got, so this goes both ways.
 fn long_metadata(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
-    let value = Bytes::from(pattern(60_000, 5));
-    let call = client(server.address()).unary(echo(b"", 0));
-    let response = call.metadata("long", value.clone()).wait_response();
-    let response = response.expect("an answer");
-    assert!(response.metadata().get("long") == Some(&value));
+    asked::long_metadata(server.address());
 }
 
 /// Twice 40,000 bytes do not fit the head of an answer: Go answers ret 2 in its place.
@@ -399,10 +342,7 @@ fn one_way(peers: &Peers) {
 
 fn idle(peers: &Peers) {
     let server = peers.go.server(peers.transport, &[]);
-    let client = client(server.address());
-    expect_alive(&client);
-    pause(Duration::from_millis(300));
-    expect_alive(&client);
+    asked::idle(server.address());
 }
 
 /// A killed server takes its calls with it, and a new one at its place is found again. It has an address that nobody

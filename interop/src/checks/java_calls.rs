@@ -7,16 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use tern::codec::compress::Snappy;
-use tern::{
-    Bytes, Call, Cause, Clock, Code, Compression, Context, Deadline, Format, Limits,
-    MethodDescriptor, Origin, park,
-};
+use tern::{Bytes, Call, Clock, Code, Compression, Format, Limits, MethodDescriptor, Origin, park};
 
 use super::calls::{
     GZIP, NO_METHOD, NO_SERVICE, SNAPPY, TIMEOUT, all, builder, built, channel, channel_with,
     client, client_with, echo, expect_status, pause,
 };
-use super::pattern;
+use super::{asked, pattern};
 use crate::check::Check;
 use crate::go::Go;
 use crate::java::Java;
@@ -209,30 +206,12 @@ fn full_queue(peers: &Peers) {
 
 fn own_deadline(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let client = client(server.address());
-    let clock = Clock::system();
-    let start = clock.now();
-    let call = client.unary(echo(b"slow", 2_000));
-    let outcome = call.timeout(Duration::from_millis(100)).wait();
-    let took = clock.now() - start;
-    expect_status(outcome, Code::DeadlineExceeded, Origin::Local);
-    assert!(took >= Duration::from_millis(100), "after {took:?}");
-    assert!(took < Duration::from_secs(1), "after {took:?}");
-    expect_alive(&client);
+    asked::own_deadline(server.address());
 }
 
 fn inherited_deadline(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let client = client(server.address());
-    let mut cx = Context::background();
-    let at = cx.now() + Duration::from_millis(100);
-    cx.narrow(Deadline::new(at, Cause::Own));
-    let late = client.unary(echo(b"slow", 2_000)).within(&cx).wait();
-    expect_status(late, Code::InheritedDeadlineExceeded, Origin::Local);
-    // Nothing is left by now, so nothing is sent.
-    let later = client.unary(echo(b"fast", 0)).within(&cx).wait();
-    expect_status(later, Code::InheritedDeadlineExceeded, Origin::Local);
-    expect_alive(&client);
+    asked::inherited_deadline(server.address());
 }
 
 /// Java looks at it once, before a handler is run: the call that waited for the only thread has lost its time there.
@@ -254,61 +233,24 @@ fn server_deadline(peers: &Peers) {
 
 fn deadline_on_the_wire(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let client = client(server.address());
-    let call = client.unary(echo(b"", 0));
-    let response = call.timeout(Duration::from_millis(700)).wait_response();
-    let response = response.expect("an answer");
-    let left = response.metadata().text("app-left-ms");
-    let left = left.and_then(|left| left.parse::<u64>().ok());
-    let left = left.expect("the handler saw a deadline");
-    assert!((1..=700).contains(&left), "{left} ms of 700 were left");
+    asked::deadline_on_the_wire(server.address());
 }
 
 /// The answer that comes after all is dropped, and is not taken for that of another call.
 fn late_answer(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let client = client(server.address());
-    let late = client.unary(echo(b"late", 300));
-    let outcome = late.timeout(Duration::from_millis(100)).wait();
-    expect_status(outcome, Code::DeadlineExceeded, Origin::Local);
-    // This one is under way while the late one arrives.
-    let reply = client.unary(echo(b"in time", 500)).wait();
-    expect_echo(&reply.expect("an answer"), b"in time");
-    expect_alive(&client);
+    asked::late_answer(server.address());
 }
 
 fn metadata(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let client = client(server.address());
-    let sent: [(&str, &[u8]); 3] = [
-        ("text", "plain text, ünïcödé".as_bytes()),
-        ("bin", &[0x00, 0xff, 0x80, 0x0a]),
-        ("empty", b""),
-    ];
-    let mut call = client.unary(echo(b"", 0));
-    for (name, value) in sent {
-        call = call.metadata(format!("app-{name}"), Bytes::from_static(value));
-    }
-    let response = call.wait_response().expect("an answer");
-    for (name, value) in sent {
-        let back = response.metadata().get(&format!("app-echo-{name}"));
-        assert_eq!(back.map(|bytes| &bytes[..]), Some(value), "{name}");
-    }
-    let next = client.unary(echo(b"", 0)).wait_response();
-    let next = next.expect("an answer");
-    for (key, _) in next.metadata().iter() {
-        assert!(!key.starts_with("app-echo"), "{key} was not sent");
-    }
+    asked::metadata(server.address());
 }
 
 /// tRPC-Java sends back what it got, so this goes both ways.
 fn long_metadata(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let value = Bytes::from(pattern(60_000, 5));
-    let call = client(server.address()).unary(echo(b"", 0));
-    let response = call.metadata("long", value.clone()).wait_response();
-    let response = response.expect("an answer");
-    assert!(response.metadata().get("long") == Some(&value));
+    asked::long_metadata(server.address());
 }
 
 /// Twice 40,000 bytes do not fit the head of an answer. Java writes them all the same, under a length that is 65,536
@@ -430,10 +372,7 @@ fn one_way(peers: &Peers) {
 
 fn idle(peers: &Peers) {
     let server = peers.java.server(&[]);
-    let client = client(server.address());
-    expect_alive(&client);
-    pause(Duration::from_millis(300));
-    expect_alive(&client);
+    asked::idle(server.address());
 }
 
 /// Java ends what has been idle for its time, and our client connects again for the next call.

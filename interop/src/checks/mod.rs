@@ -1,5 +1,6 @@
 //! The checks themselves. The client of tRPC-Go brings its own, see [`crate::go::Go::client`].
 
+mod asked;
 pub mod bytes;
 pub mod calls;
 pub mod carried;
