@@ -440,6 +440,28 @@ fn r21_a_channel_that_is_dropped_with_its_streams_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_end_that_the_loop_finds_out_while_it_writes_wakes_the_caller_at_once() {
+    let (mount, _alive) = endless();
+    let mut sim = Sim::seeded(16).latency(ms(1)..ms(2));
+    let server = sim.server(Router::new().mount(mount));
+    let channel = sim.client(server);
+    let (ours, theirs) = Pipe::pair();
+    let mut request = Request::new(&TALK.methods[2], Context::background(), Bytes::new());
+    request.set_pipe(theirs);
+    let service = channel.clone();
+    let ended = sim.start(async move { service.call(request).await });
+    sim.advance(ms(50));
+    let Pipe { reader, writer } = ours;
+    // Not an orderly end: whoever waits for the call is told without any further event.
+    drop(writer);
+    sim.advance(ms(10));
+    let end = sim.result(&ended).expect("an end").unwrap_err();
+    assert_eq!(end.code(), Code::Cancelled);
+    drop(reader);
+    assert_at_rest(&mut sim, server, &channel);
+}
+
+#[test]
 fn r17_streams_beyond_the_limit_are_refused_and_the_others_go_on() {
     let limits = Limits::default().with_connection_streams_max(10);
     let mut sim = Sim::seeded(18);
