@@ -39,6 +39,9 @@ impl ClientDriver {
         let Some(call) = self.calls.get_mut(key) else {
             return;
         };
+        if call.duty.is_abandoned() {
+            return self.complete(key, Err(given_up()), io);
+        }
         let mut state = call.duty.state();
         let bell = Bell {
             post: self.post.clone(),
@@ -120,6 +123,13 @@ pub(crate) fn outcome_of_stream(result: &Result<Response, Status>, elapsed: Dura
         }
         _ => Outcome::Abandoned,
     }
+}
+
+fn given_up() -> Status {
+    Status::new(
+        Code::Cancelled,
+        "the caller gave the stream up before it was asked for",
+    )
 }
 
 fn not_twice() -> Status {

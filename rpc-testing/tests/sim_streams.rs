@@ -462,6 +462,25 @@ fn an_end_that_the_loop_finds_out_while_it_writes_wakes_the_caller_at_once() {
 }
 
 #[test]
+fn a_stream_that_is_given_up_before_there_is_a_connection_is_not_asked_for() {
+    let begun = Count::default();
+    let counted = begun.clone();
+    let mut sim = Sim::seeded(17).latency(ms(50)..ms(60));
+    let server = sim.server(Router::new().mount(talking!(|request| {
+        add(&counted);
+        echo_all(request)
+    })));
+    let channel = sim.client(server);
+    let talk = TalkClient::new(channel.clone());
+    let opening = sim.start(talk.chat().open());
+    sim.advance(ms(20));
+    sim.forget(&opening);
+    sim.advance(ms(1_000));
+    assert_eq!((sim.connections(&server), read(&begun)), (1, 0));
+    assert_at_rest(&mut sim, server, &channel);
+}
+
+#[test]
 fn r17_streams_beyond_the_limit_are_refused_and_the_others_go_on() {
     let limits = Limits::default().with_connection_streams_max(10);
     let mut sim = Sim::seeded(18);
