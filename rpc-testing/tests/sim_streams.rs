@@ -440,6 +440,38 @@ fn r21_a_channel_that_is_dropped_with_its_streams_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_writer_that_outlives_its_handler_does_not_keep_the_stream_open() {
+    let kept = Arc::<Mutex<Vec<Outbound<Note>>>>::default();
+    let keeps = kept.clone();
+    let mount = talking!(|request| {
+        let keeps = keeps.clone();
+        async move {
+            let (call, upto, mut outbound) =
+                IncomingStream::server_stream::<Note, Note>(request).await?;
+            for number in 0..upto.number {
+                outbound.send(long(number)).await?;
+            }
+            keeps.lock().unwrap().push(outbound);
+            call.close(Ok(()))
+        }
+    });
+    let mut sim = Sim::seeded(15);
+    let server = sim.server(Router::new().mount(mount));
+    let channel = sim.client(server);
+    let talk = TalkClient::new(channel.clone());
+    // More than a window, so the end has to wait for the reader, and less than that and a lane.
+    let inbound = sim.run(talk.count(numbered(100)).open()).unwrap();
+    sim.advance(ms(100));
+    assert_eq!(sim.calls(&server), 0, "it was answered");
+    let mut writer = kept.lock().unwrap().pop().expect("kept");
+    let late = sim.run(async move { writer.send(long(100)).await });
+    assert_eq!(late.unwrap_err().code(), Code::Cancelled);
+    let (numbers, end) = read_all(&mut sim, inbound);
+    assert!(end.is_ok() && numbers.into_iter().eq(0..100), "{end:?}");
+    assert_at_rest(&mut sim, server, &channel);
+}
+
+#[test]
 fn an_end_that_the_loop_finds_out_while_it_writes_wakes_the_caller_at_once() {
     let (mount, _alive) = endless();
     let mut sim = Sim::seeded(16).latency(ms(1)..ms(2));

@@ -189,6 +189,8 @@ impl ServerStreams {
             self.table.remove(id);
         } else {
             stream.ending = Some(ending.payload);
+            // A writer that outlives its handler would keep the stream from ending.
+            stream.send.reader.close();
             self.table.touch(id);
         }
         leaving

@@ -275,6 +275,16 @@ impl Reader {
         Poll::Pending
     }
 
+    /// Takes nothing more: what was written until now can be read, and who goes on writing is told that nobody will.
+    pub fn close(&self) {
+        let waker = {
+            let mut state = self.0.state();
+            state.end.get_or_insert(Ok(()));
+            state.writing.take()
+        };
+        wake(waker);
+    }
+
     /// How many bytes the next message has, if it is there.
     pub fn next_len(&self) -> Option<usize> {
         self.0.state().messages.front().map(Bytes::len)
@@ -466,6 +476,21 @@ mod tests {
         assert_eq!(count.woken(), 1);
         assert!(reader.poll_ended(&mut cx).is_ready());
         assert!(matches!(next(&reader, &waker), Poll::Ready(Some(Ok(_)))));
+    }
+
+    #[test]
+    fn who_writes_into_what_was_closed_is_told_and_what_was_written_is_read() {
+        let (writer, reader) = lane();
+        let (count, waker) = counting();
+        let mut cx = Context::from_waker(&waker);
+        assert!(writer.put(message(BYTES_MAX)));
+        assert!(writer.poll_room(&mut cx).is_pending());
+        reader.close();
+        assert_eq!(count.woken(), 1);
+        assert!(matches!(writer.poll_room(&mut cx), Poll::Ready(Err(_))));
+        assert!(!writer.put(message(1)));
+        assert!(matches!(next(&reader, &waker), Poll::Ready(Some(Ok(_)))));
+        assert!(matches!(next(&reader, &waker), Poll::Ready(None)));
     }
 
     #[test]
