@@ -382,6 +382,24 @@ fn r24_a_stream_that_does_not_end_is_reset_with_31_when_the_grace_time_is_over()
 }
 
 #[test]
+fn r24_so_is_one_that_was_answered_and_whose_peer_makes_no_room() {
+    let mut sim = Sim::seeded(12);
+    let server = sim.server(Router::new().mount(all_shapes()));
+    let channel = sim.client(server);
+    let talk = TalkClient::new(channel.clone());
+    // More than a window and less than that and a lane.
+    let inbound = sim.run(talk.count(numbered(100)).open()).unwrap();
+    sim.advance(ms(100));
+    assert_eq!(sim.jobs(server), 0, "the handler has returned");
+    sim.drain_within(server, ms(100), ms(1_000));
+    sim.advance(ms(1_050));
+    let (numbers, end) = read_all(&mut sim, inbound);
+    let status = end.unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status}");
+    assert!(numbers.len() < 100 && (0..).zip(&numbers).all(|(at, number)| at == *number));
+}
+
+#[test]
 fn r25_after_the_mark_at_the_end_of_a_stream_the_next_goes_elsewhere() {
     let mut sim = Sim::seeded(13);
     let servers = [(); 2].map(|()| sim.server(Router::new().mount(all_shapes())));

@@ -70,6 +70,11 @@ pub trait Connection {
     /// Says that the peer will send nothing more.
     fn handle_eof(&mut self);
 
+    /// Says that nothing more will be read, because what came cannot be trusted or a limit has been reached.
+    fn handle_damage(&mut self) {
+        self.handle_eof();
+    }
+
     /// Says that time has passed; of use at [`Connection::poll_timeout`] and later.
     ///
     /// # Errors

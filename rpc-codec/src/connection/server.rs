@@ -135,6 +135,14 @@ impl ServerConnection {
         }
     }
 
+    /// Resets all streams that are still there, those among them that were answered and whose last messages wait for the
+    /// peer: there is no time left. Ask for output then.
+    pub fn cut_streams(&mut self, code: Code, why: &str) {
+        if let Some(rare) = &mut self.rare {
+            rare.streams.reset_all(ret::number(code), why);
+        }
+    }
+
     /// How many streams are open, or asked for.
     pub fn streams(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.streams.len())
@@ -300,6 +308,14 @@ impl Connection for ServerConnection {
         self.half_closed = true;
         if let Some(rare) = &mut self.rare {
             rare.streams.handle_eof();
+        }
+    }
+
+    /// Handlers of calls end by themselves. Those of streams may wait for ever for what the peer does next.
+    fn handle_damage(&mut self) {
+        self.half_closed = true;
+        if let Some(rare) = &mut self.rare {
+            rare.streams.handle_damage();
         }
     }
 
