@@ -559,11 +559,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             link.finish(reason);
             link.tail.clear();
             // Nothing is read any more, so nobody may wait for it.
-            link.machine.handle_eof();
+            link.machine.handle_damage();
         }
     }
 
     fn remove(&mut self, key: Key, reason: CloseReason) {
+        // What was read before the socket failed is news all the same, and nobody could ask the machine for it later.
+        self.deliver_news(key);
         let Some(link) = self.io.links.remove(key) else {
             return;
         };
