@@ -11,7 +11,7 @@ use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Input};
 
 use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
-use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin};
+use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin, lend};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
@@ -461,7 +461,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         link.is_dirty = false;
         let mut fills = 0;
         let written = loop {
-            link.machine.poll_output(&mut link.output, now);
+            if link.machine.may_speak() {
+                // Otherwise the queue would make itself a buffer in each turn, and let it grow
+                // (`examples/tests/stream_memory.rs`).
+                lend(&mut link.output, &mut self.io.spares);
+                link.machine.poll_output(&mut link.output, now);
+            }
             let written = write_out(link, wire, now);
             fills += 1;
             if written.is_err() || link.is_blocked || !link.machine.has_more() {

@@ -82,6 +82,9 @@ pub trait Connection {
     /// A limit has been reached and the connection is to be closed.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
 
+    /// Whether the machine itself may have anything to say, so that [`Connection::poll_output`] has to be asked.
+    fn may_speak(&self) -> bool;
+
     /// Appends what the machine itself has to say to `output`, up to the mark at which
     /// [messages of streams wait](Limits::stream_output_mark). Returns how many bytes it was.
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize;

@@ -332,6 +332,11 @@ impl Connection for ServerConnection {
         Ok(())
     }
 
+    #[inline]
+    fn may_speak(&self) -> bool {
+        self.rare.is_some()
+    }
+
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
         let Some(rare) = &mut self.rare else {
             return 0;
