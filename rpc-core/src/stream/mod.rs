@@ -27,8 +27,8 @@
 //! #     index: 0, name: "Chat", path: "/demo.Parrot/Chat", alias: None, service: "demo.Parrot",
 //! #     idempotency: Idempotency::Unknown,
 //! #     shape: Shape::Duplex,
-//! #     request: MessageType::UNKNOWN,
-//! #     reply: MessageType::UNKNOWN,
+//! #     request: rpc_core::MessageType::UNKNOWN,
+//! #     reply: rpc_core::MessageType::UNKNOWN,
 //! # };
 //! # struct Parrot;
 //! # impl Service for Parrot {
