@@ -16,5 +16,5 @@ fn the_story_is_the_same_without_a_socket() {
     let mut told = Vec::new();
     streaming::tell(&studio, &watch, &mut told).unwrap();
     let told = String::from_utf8(told).unwrap();
-    assert_eq!(told, include_str!("streaming.txt"));
+    assert_eq!(told, include_str!("../expected/streaming.txt"));
 }

@@ -157,3 +157,25 @@ fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
         thread::park();
     }
 }
+
+#[test]
+fn messages_of_a_stream_come_back_in_order() {
+    const MESSAGES: u32 = 3_000;
+    let (_server, echo) = pair();
+    let sent = |number: u32| EchoMessage {
+        payload: number.to_be_bytes().repeat(number as usize % 5_000),
+        delay_ms: 0,
+    };
+    let (mut outbound, mut inbound) = echo.chat().open().wait().unwrap();
+    let sender = thread::spawn(move || {
+        for number in 0..MESSAGES {
+            outbound.send(sent(number)).wait().unwrap();
+        }
+    });
+    for number in 0..MESSAGES {
+        let answer = inbound.next().wait().unwrap();
+        assert!(answer == Some(sent(number)), "{number}");
+    }
+    assert_eq!(inbound.next().wait().unwrap(), None);
+    sender.join().unwrap();
+}

@@ -514,6 +514,8 @@ impl Driver for ClientDriver {
 
     fn news(&mut self, link: Key, answer: Answer, io: &mut IoOf<Self>) {
         self.event(link, answer, io);
+        // News may come behind the end of the turn.
+        self.wake_callers();
     }
 
     fn mail(&mut self, mail: Mail, io: &mut IoOf<Self>) {

@@ -39,6 +39,9 @@ impl ClientDriver {
         let Some(call) = self.calls.get_mut(key) else {
             return;
         };
+        if call.duty.is_abandoned() {
+            return self.complete(key, Err(given_up()), io);
+        }
         let peer = call.endpoint.and_then(|id| self.peers.get(&id));
         let is_datagrams = peer.is_some_and(|peer| is_udp(&peer.endpoint));
         let mut state = call.duty.state();
@@ -133,6 +136,13 @@ fn not_over_udp() -> Status {
     Status::new(
         Code::RequestInvalid,
         "streams need a connection: reach the service over TCP or a Unix socket",
+    )
+}
+
+fn given_up() -> Status {
+    Status::new(
+        Code::Cancelled,
+        "the caller gave the stream up before it was asked for",
     )
 }
 

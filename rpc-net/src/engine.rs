@@ -14,7 +14,7 @@ use rpc_codec::connection::{Connection, Input};
 use rpc_core::PeerIdentity;
 
 use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
-use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin};
+use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin, lend};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
@@ -480,7 +480,12 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         link.is_dirty = false;
         let mut fills = 0;
         let written = loop {
-            link.machine.poll_output(&mut link.output, now);
+            if link.machine.may_speak() {
+                // Otherwise the queue would make itself a buffer in each turn, and let it grow
+                // (`examples/tests/stream_memory.rs`).
+                lend(&mut link.output, &mut self.io.spares);
+                link.machine.poll_output(&mut link.output, now);
+            }
             let written = match self.wires.get_mut(key) {
                 Some(wire) => write_out(link, wire, now),
                 None => datagrams::send_out(link, self.datagrams.get_mut(key)),
@@ -583,11 +588,13 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             link.finish(reason);
             link.tail.clear();
             // Nothing is read any more, so nobody may wait for it.
-            link.machine.handle_eof();
+            link.machine.handle_damage();
         }
     }
 
     fn remove(&mut self, key: Key, reason: CloseReason) {
+        // What was read before the socket failed is news all the same, and nobody could ask the machine for it later.
+        self.deliver_news(key);
         let Some(link) = self.io.links.remove(key) else {
             return;
         };

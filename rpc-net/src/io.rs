@@ -192,7 +192,7 @@ pub struct Io<M, T> {
     pub(crate) actions: Vec<Action>,
     pub(crate) timer: Arc<dyn Timer>,
     pub(crate) shelf: Shelf,
-    spares: Vec<WriteBuffer>,
+    pub(crate) spares: Vec<WriteBuffer>,
     now: Instant,
     /// The connection that the driver is being told of.
     pub(crate) newcomer: Option<Newcomer>,
@@ -258,11 +258,7 @@ impl<M: Connection, T> Io<M, T> {
     pub fn write(&mut self, key: Key) -> Option<(&mut M, &mut WriteQueue)> {
         let link = self.links.get_mut(key)?;
         link.mark_dirty(key, &mut self.dirty);
-        let spares = &mut self.spares;
-        link.output.lend(|| {
-            let spare = spares.pop();
-            spare.unwrap_or_else(|| WriteBuffer::with_capacity(WRITE_BUFFER))
-        });
+        lend(&mut link.output, &mut self.spares);
         Some((&mut link.machine, &mut link.output))
     }
 
@@ -354,6 +350,15 @@ impl<M: Connection, T> Io<M, T> {
             self.spares.push(buffer);
         }
     }
+}
+
+/// Gives a queue that has no buffer one that another has left, or a new one.
+#[inline]
+pub(crate) fn lend(output: &mut WriteQueue, spares: &mut Vec<WriteBuffer>) {
+    output.lend(|| {
+        let spare = spares.pop();
+        spare.unwrap_or_else(|| WriteBuffer::with_capacity(WRITE_BUFFER))
+    });
 }
 
 impl<M, T> std::fmt::Debug for Io<M, T> {

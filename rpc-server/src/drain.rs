@@ -36,6 +36,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const QUIET_UNTOLD: Duration = Duration::from_millis(300);
 /// How long the last answers have to get out after the grace time.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// What is said of what did not end within the grace time.
+const CLOSING: &str = "the server is closing";
 
 impl Phase {
     /// Whether answers carry the mark of a server that is about to stop.
@@ -108,13 +110,13 @@ impl Desk {
         let running = self.calls.all();
         self.shared.cut.fetch_add(running.len(), Ordering::Relaxed);
         for call in running {
-            self.end(
-                call,
-                Status::new(Code::Internal, "the server is closing"),
-                io,
-            );
+            self.end(call, Status::new(Code::Internal, CLOSING), io);
         }
         for key in io.keys() {
+            if let Some((machine, _)) = io.write(key) {
+                // Some have been answered, and their peers make no room for the last messages.
+                machine.cut_streams(Code::Internal, CLOSING);
+            }
             io.finish(key);
         }
         io.set_timer(io.now() + LAST_WORDS, Due(Alarm::End));

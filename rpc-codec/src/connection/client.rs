@@ -351,6 +351,10 @@ impl Connection for ClientConnection {
         Ok(())
     }
 
+    fn may_speak(&self) -> bool {
+        self.streams.is_some()
+    }
+
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
         let Some(streams) = &mut self.streams else {
             return 0;

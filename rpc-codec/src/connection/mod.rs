@@ -70,12 +70,20 @@ pub trait Connection {
     /// Says that the peer will send nothing more.
     fn handle_eof(&mut self);
 
+    /// Says that nothing more will be read, because what came cannot be trusted or a limit has been reached.
+    fn handle_damage(&mut self) {
+        self.handle_eof();
+    }
+
     /// Says that time has passed; of use at [`Connection::poll_timeout`] and later.
     ///
     /// # Errors
     ///
     /// A limit has been reached and the connection is to be closed.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
+
+    /// Whether the machine itself may have anything to say, so that [`Connection::poll_output`] has to be asked.
+    fn may_speak(&self) -> bool;
 
     /// Appends what the machine itself has to say to `output`, up to the mark at which
     /// [messages of streams wait](Limits::stream_output_mark). Returns how many bytes it was.

@@ -135,6 +135,14 @@ impl ServerConnection {
         }
     }
 
+    /// Resets all streams that are still there, those among them that were answered and whose last messages wait for the
+    /// peer: there is no time left. Ask for output then.
+    pub fn cut_streams(&mut self, code: Code, why: &str) {
+        if let Some(rare) = &mut self.rare {
+            rare.streams.reset_all(ret::number(code), why);
+        }
+    }
+
     /// How many streams are open, or asked for.
     pub fn streams(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.streams.len())
@@ -233,23 +241,6 @@ impl ServerConnection {
         }
     }
 
-    /// What is said for faults and by streams, which most connections have nothing of.
-    fn say_what_is_rare(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
-        let Some(rare) = &mut self.rare else {
-            return 0;
-        };
-        let before = output.len();
-        if !rare.refusals.is_empty() {
-            output.append(&mut rare.refusals);
-        }
-        let was_full = rare.streams.is_full();
-        rare.streams.poll_output(&self.limits, output, now);
-        if was_full && !rare.streams.is_full() && self.framing.has_partial() {
-            self.framing.restart(now);
-        }
-        output.len().saturating_sub(before)
-    }
-
     /// When the first of all times comes that are watched here.
     fn first_of_timeouts(&self) -> Instant {
         let streams = self.rare.as_ref().map(|rare| &rare.streams);
@@ -328,6 +319,14 @@ impl Connection for ServerConnection {
         }
     }
 
+    /// Handlers of calls end by themselves. Those of streams may wait for ever for what the peer does next.
+    fn handle_damage(&mut self) {
+        self.half_closed = true;
+        if let Some(rare) = &mut self.rare {
+            rare.streams.handle_damage();
+        }
+    }
+
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
         if self.too_slow_at().is_some_and(|at| now >= at) {
             return Err(ProtocolError::FrameTooSlow);
@@ -342,11 +341,24 @@ impl Connection for ServerConnection {
     }
 
     #[inline]
+    fn may_speak(&self) -> bool {
+        self.rare.is_some()
+    }
+
     fn poll_output(&mut self, output: &mut WriteQueue, now: Instant) -> usize {
-        if self.rare.is_none() {
+        let Some(rare) = &mut self.rare else {
             return 0;
+        };
+        let before = output.len();
+        if !rare.refusals.is_empty() {
+            output.append(&mut rare.refusals);
         }
-        self.say_what_is_rare(output, now)
+        let was_full = rare.streams.is_full();
+        rare.streams.poll_output(&self.limits, output, now);
+        if was_full && !rare.streams.is_full() && self.framing.has_partial() {
+            self.framing.restart(now);
+        }
+        output.len().saturating_sub(before)
     }
 
     #[inline]

@@ -221,6 +221,15 @@ impl ServerStreams {
         self.table.note_deaf();
     }
 
+    /// Resets all that are open or asked for. Who has not been answered is gone.
+    pub(super) fn reset_all(&mut self, ret: i32, why: &str) {
+        let asked = self.asked.drain(..).map(|asked| asked.id);
+        let ids: Vec<_> = self.table.ids().chain(asked).collect();
+        for id in ids {
+            self.reset(id, ret, why);
+        }
+    }
+
     /// Whether some message waits for the socket alone.
     pub(super) fn has_more(&self) -> bool {
         self.table.has_more()
@@ -228,6 +237,11 @@ impl ServerStreams {
 
     pub(super) fn touch(&mut self, id: StreamId) {
         self.table.touch(id);
+    }
+
+    /// The peer has sent what cannot be read: nothing will be heard of its streams any more.
+    pub(super) fn handle_damage(&mut self) {
+        self.reset_all(LOST, "the connection ends, for what came on it is damaged");
     }
 
     /// The next stream that ended before it was answered.

@@ -310,6 +310,10 @@ impl<S> Table<S> {
         self.streams.get_mut(&id)
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.keys().copied()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream<S>> {
         self.streams.values_mut()
     }

@@ -479,6 +479,21 @@ mod tests {
     }
 
     #[test]
+    fn who_writes_where_reading_has_stopped_is_told_and_what_was_written_is_read() {
+        let (writer, reader) = lane();
+        let (count, waker) = counting();
+        let mut cx = Context::from_waker(&waker);
+        assert!(writer.put(message(BYTES_MAX)));
+        assert!(writer.poll_room(&mut cx).is_pending());
+        reader.stop();
+        assert_eq!(count.woken(), 1);
+        assert!(matches!(writer.poll_room(&mut cx), Poll::Ready(Err(_))));
+        assert!(!writer.put(message(1)));
+        assert!(matches!(next(&reader, &waker), Poll::Ready(Some(Ok(_)))));
+        assert!(matches!(next(&reader, &waker), Poll::Ready(None)));
+    }
+
+    #[test]
     fn a_writer_that_is_dropped_says_so() {
         let (writer, reader) = lane();
         drop(writer);
