@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rpc_codec::ProtocolError;
 use rpc_codec::connection::{Connection, Input};
+use rpc_codec::{ProtocolError, WriteBuffer};
 
 use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
 use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin, lend};
@@ -462,10 +462,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let mut fills = 0;
         let written = loop {
             if link.machine.may_speak() {
-                // Otherwise the queue would make itself a buffer in each turn, and let it grow
-                // (`examples/tests/stream_memory.rs`).
-                lend(&mut link.output, &mut self.io.spares);
-                link.machine.poll_output(&mut link.output, now);
+                let_speak(link, &mut self.io.spares, now);
             }
             let written = write_out(link, wire, now);
             fills += 1;
@@ -631,6 +628,14 @@ fn is_held_back_no_more<M: Connection>(link: &Link<M>) -> bool {
 fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
     link.stalled_since()
         .map(|since| since + link.machine.limits().write_stall)
+}
+
+/// Lets a machine say what it has to say of its own accord, which few have. Without a buffer that is lent the queue would
+/// make itself one in each turn, and let it grow (`examples/tests/stream_memory.rs`).
+#[inline(never)]
+fn let_speak<M: Connection>(link: &mut Link<M>, spares: &mut Vec<WriteBuffer>, now: Instant) {
+    lend(&mut link.output, spares);
+    link.machine.poll_output(&mut link.output, now);
 }
 
 fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {
