@@ -14,8 +14,7 @@ use rpc_codec::connection::{Connection, Input};
 use rpc_core::PeerIdentity;
 
 use crate::buffer::{Arrived, LARGE, ReadBuffer, Tail};
-use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin, lend};
-use crate::link::Link;
+use crate::io::{Action, CloseReason, Driver, Due, End, Io, IoOf, Newcomer, Origin};
 use crate::mailbox::Mailbox;
 use crate::post::Letter;
 use crate::slab::{ByLink, Key};
@@ -448,7 +447,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
             let reason = link.finishing().unwrap_or(CloseReason::Finished);
             return self.remove(key, reason);
         }
-        if stalls_at(link).is_some_and(|at| now >= at) {
+        if link.stalls_at().is_some_and(|at| now >= at) {
             return self.remove(key, CloseReason::Protocol(ProtocolError::TooSlowReader));
         }
         let is_due = link.machine.poll_timeout().is_some_and(|at| now >= at);
@@ -481,13 +480,10 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let mut fills = 0;
         let written = loop {
             if link.machine.may_speak() {
-                // Otherwise the queue would make itself a buffer in each turn, and let it grow
-                // (`examples/tests/stream_memory.rs`).
-                lend(&mut link.output, &mut self.io.spares);
-                link.machine.poll_output(&mut link.output, now);
+                link.let_speak(&mut self.io.spares, now);
             }
             let written = match self.wires.get_mut(key) {
-                Some(wire) => write_out(link, wire, now),
+                Some(wire) => link.write_out(wire, now),
                 None => datagrams::send_out(link, self.datagrams.get_mut(key)),
             };
             fills += 1;
@@ -533,7 +529,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         if link.is_paused && link.machine.wants_input(link.output.len()) {
             link.is_paused = false;
             self.readable(key, false);
-        } else if link.is_paused && !link.is_finishing() && is_held_back_no_more(link) {
+        } else if link.is_paused && !link.is_finishing() && link.is_held_back_no_more() {
             // Answers have made room for frames that came long ago.
             self.readable(key, false);
         }
@@ -626,7 +622,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         } else {
             link.machine.poll_timeout()
         };
-        let Some(at) = [machine_at, stalls_at(link), link.lingering_until()]
+        let Some(at) = [machine_at, link.stalls_at(), link.lingering_until()]
             .into_iter()
             .flatten()
             .min()
@@ -647,38 +643,6 @@ impl<D: Driver, W: Wire> Engine<D, W> {
 
 /// The least time between two looks at a connection.
 const TIMER_PAUSE: Duration = Duration::from_millis(100);
-
-fn is_held_back_no_more<M: Connection>(link: &Link<M>) -> bool {
-    link.tail.is_unseen() && link.machine.has_room()
-}
-
-/// When a peer that takes nothing of what it asked for has had its time.
-fn stalls_at<M: Connection>(link: &Link<M>) -> Option<Instant> {
-    link.stalled_since()
-        .map(|since| since + link.machine.limits().write_stall)
-}
-
-fn write_out<M, W: Wire>(link: &mut Link<M>, wire: &mut W, now: Instant) -> io::Result<()> {
-    while (!link.output.is_empty() || wire.holds_output()) && !link.is_blocked {
-        let offered = link
-            .output
-            .with_slices(|pieces| pieces.iter().map(|piece| piece.len()).sum::<usize>());
-        match link.output.with_slices(|pieces| wire.write(pieces)) {
-            Ok(written) => {
-                link.output.advance(written);
-                link.note_progress(now);
-                link.is_blocked = written < offered;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                link.note_stall(now);
-                link.is_blocked = true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(

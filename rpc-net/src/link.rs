@@ -10,14 +10,17 @@
 //! Lingering keeps the last answers safe: a socket that is closed while unread bytes lie in it is reset, and a reset
 //! can overtake what the peer has not read yet.
 
+use std::io;
 use std::time::Instant;
 
-use rpc_codec::WriteQueue;
+use rpc_codec::connection::Connection;
+use rpc_codec::{WriteBuffer, WriteQueue};
 
 use crate::buffer::Tail;
-use crate::io::CloseReason;
+use crate::io::{CloseReason, lend};
 use crate::slab::Key;
 use crate::timer::TimerKey;
+use crate::wire::Wire;
 
 /// Thousands of idle ones are what most servers hold most of the time, so what few connections have stands apart
 /// (`benches/tests/idle.rs`).
@@ -130,5 +133,52 @@ impl<M> Link<M> {
     /// Since when the peer has taken nothing of what waits to be written.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
         self.trouble.as_ref()?.stalled_since
+    }
+}
+
+impl<M: Connection> Link<M> {
+    /// Lets the machine say what it has to say of its own accord, which few have. Without a buffer that is lent the queue
+    /// would make itself one in each turn, and let it grow (`examples/tests/stream_memory.rs`).
+    #[inline(never)]
+    pub(crate) fn let_speak(&mut self, spares: &mut Vec<WriteBuffer>, now: Instant) {
+        lend(&mut self.output, spares);
+        self.machine.poll_output(&mut self.output, now);
+    }
+
+    /// When a peer that takes nothing of what it asked for has had its time.
+    pub(crate) fn stalls_at(&self) -> Option<Instant> {
+        self.stalled_since()
+            .map(|since| since + self.machine.limits().write_stall)
+    }
+
+    /// Whether there is room by now for frames that came long ago.
+    pub(crate) fn is_held_back_no_more(&self) -> bool {
+        self.tail.is_unseen() && self.machine.has_room()
+    }
+}
+
+impl<M> Link<M> {
+    /// Writes what is queued, as far as the socket takes it.
+    #[inline]
+    pub(crate) fn write_out<W: Wire>(&mut self, wire: &mut W, now: Instant) -> io::Result<()> {
+        while (!self.output.is_empty() || wire.holds_output()) && !self.is_blocked {
+            let offered = self
+                .output
+                .with_slices(|pieces| pieces.iter().map(|piece| piece.len()).sum::<usize>());
+            match self.output.with_slices(|pieces| wire.write(pieces)) {
+                Ok(written) => {
+                    self.output.advance(written);
+                    self.note_progress(now);
+                    self.is_blocked = written < offered;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.note_stall(now);
+                    self.is_blocked = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
