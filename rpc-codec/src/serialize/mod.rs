@@ -7,7 +7,7 @@
 //!
 //! * `formats` – [`Formats`]: which number stands for what
 //! * `raw` – [`RawBytes`]: the application's own bytes
-//! * `json` – [`Json`], with the feature `json`: protobuf's mapping to JSON
+//! * `json` – `Json`, with the feature `json`: protobuf's mapping to JSON
 
 mod formats;
 #[cfg(feature = "json")]
