@@ -171,7 +171,7 @@ impl<S: Service> Mount<S> {
         self
     }
 
-    /// Bounds the time of every method.
+    /// Bounds the time of every method, that of streams from their opening to their end.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self

@@ -133,7 +133,8 @@ impl<F: Filter + Clone, Stage> ServerBuilder<F, Stage> {
         self
     }
 
-    /// Bounds the time of every call, counted from its arrival. Default: what the caller gives.
+    /// Bounds the time of every call that is no stream, counted from its arrival. Default: what the caller gives. Streams are
+    /// bounded where they are [mounted](rpc_core::Mount::timeout), and by their callers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = Some(timeout);
         self

@@ -32,7 +32,7 @@ pub struct Config {
     /// Whether the metadata of a request goes back in its response, with what the handler adds. Default: no; peers do so,
     /// and no client of theirs needs it. It costs bytes, and tells callers what was added on the way.
     pub response_metadata_echo: bool,
-    /// How long any call may take, counted from its arrival. Default: as long as the caller gives it.
+    /// How long any call that is no stream may take, counted from its arrival. Default: as long as the caller gives it.
     pub timeout: Option<Duration>,
     /// How long a server that was told to end goes on accepting, so that those who look for it learn to look
     /// elsewhere. Default: 500 ms.

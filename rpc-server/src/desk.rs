@@ -209,9 +209,10 @@ impl Desk {
     }
 
     fn deadline(&self, inbound: &Inbound<'_>, route: &Route) -> Option<Deadline> {
-        // How long a stream lasts is for its two ends to say. Only a bound for the very method means it.
+        // How long a stream lasts is for its two ends to say. Only what was said where its service was mounted means it.
         if route.method.shape.is_stream() {
-            return Deadline::earliest(inbound.arrived_at, None, route.method_timeout, None);
+            let (service, method) = (route.service_timeout, route.method_timeout);
+            return Deadline::earliest(inbound.arrived_at, service, method, None);
         }
         let service = [self.shared.timeout, route.service_timeout]
             .into_iter()

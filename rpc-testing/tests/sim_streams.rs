@@ -248,6 +248,24 @@ fn r4_a_deadline_ends_a_stream_at_both_ends() {
     assert_at_rest(&mut sim, server, &channel);
 }
 
+/// The time that a server has for each call is not meant for streams; what was said where they are mounted is.
+#[test]
+fn r6_a_stream_is_bounded_where_it_is_mounted() {
+    for (bound, ends_at) in [(None, None), (Some(ms(200)), Some(Code::ServerTimeout))] {
+        let (mount, _alive) = endless();
+        let mount = bound.into_iter().fold(mount, Mount::timeout);
+        let mut sim = Sim::seeded(8);
+        let server = sim.server(Server::builder().timeout(ms(100)).service(mount));
+        let talk = TalkClient::new(sim.client(server));
+        let (_outbound, mut inbound) = open(&mut sim, &talk);
+        let ended = sim.start(async move { inbound.next().await.unwrap_err().code() });
+        sim.advance(ms(150));
+        assert!(sim.result(&ended).is_none());
+        sim.advance(ms(500));
+        assert_eq!(sim.result(&ended), ends_at);
+    }
+}
+
 #[test]
 fn r10_dropped_handles_reach_the_handler_and_free_its_permit() {
     let (mount, alive) = endless();
