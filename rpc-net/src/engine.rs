@@ -200,6 +200,11 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
     }
 
+    /// Whether the loop ends whatever there is.
+    pub fn cannot_wait(&self) -> bool {
+        self.driver.end() == End::Now
+    }
+
     /// The driver, for tests to look at.
     pub fn driver(&self) -> &D {
         &self.driver

@@ -32,6 +32,20 @@ enum Acceptor {
     Unix(UnixListener),
 }
 
+/// A packet filter that keeps all but a SYN, so that handshakes under way come to their end and no new one begins. It is a
+/// classic BPF program, and sees a segment from its TCP header on, where byte 13 has the flags.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_NEW_HANDSHAKE: [socket2::SockFilter; 4] = [
+    // Load the flags.
+    socket2::SockFilter::new(0x30, 0, 0, 13),
+    // Skip one instruction unless SYN is set.
+    socket2::SockFilter::new(0x45, 0, 1, 0x02),
+    // Keep nothing.
+    socket2::SockFilter::new(0x06, 0, 0, 0),
+    // Keep everything.
+    socket2::SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
 /// How to listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenOptions {
@@ -113,10 +127,17 @@ impl Listener {
         self.pacing.turn_ended(now)
     }
 
-    /// Takes the name away, so that nobody new finds the way here while those who have are accepted. A host and a port
-    /// stay for as long as the socket does.
+    /// Lets nobody new find the way here, while those who have are accepted, without a rest. A connection that came between
+    /// the last one accepted and the end of the socket would be reset with what it has sent; where the system has packet
+    /// filters, it is not made at all.
     pub fn hide(&mut self) {
         self.file = None;
+        self.pacing = Pacing::default();
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Acceptor::Tcp(listener) = &self.socket {
+            // Without it those few are reset, as elsewhere.
+            let _ = socket2::SockRef::from(listener).attach_filter(&NO_NEW_HANDSHAKE);
+        }
     }
 
     /// The address that it listens on, with the port that was taken.
@@ -375,5 +396,27 @@ mod tests {
         assert_eq!(accepted, 0);
         let next = listener.accept(64, now + ms(100), |_| accepted += 1);
         assert_eq!((next, accepted), (Next::Wait, 1));
+    }
+
+    #[test]
+    fn r23_a_hidden_listener_accepts_whom_the_kernel_let_in_before() {
+        let now = Clock::system().now();
+        let mut listener = listener();
+        let _before = connect(&listener);
+        // What lacked a moment ago must not cost them their place.
+        let _ = listener.pacing.failed(&no_descriptor(), now);
+        listener.hide();
+        let mut accepted = 0;
+        let next = listener.accept(usize::MAX, now, |_| accepted += 1);
+        assert_eq!((next, accepted), (Next::Wait, 1));
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn r23_nobody_connects_to_a_hidden_listener() {
+        let mut listener = listener();
+        listener.hide();
+        let address = listener.local_addr().socket().unwrap();
+        assert!(StdStream::connect_timeout(&address, ms(50)).is_err());
     }
 }

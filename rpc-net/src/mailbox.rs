@@ -77,6 +77,11 @@ impl<T> Mailbox<T> {
         (mailbox, sender)
     }
 
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// Appends all messages that are there to `into`. Those that arrive meanwhile may be left for the next time; they
     /// bring their own wake-up, so the loop may sleep after this.
     pub fn drain(&mut self, into: &mut Vec<T>) {

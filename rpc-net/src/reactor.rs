@@ -17,7 +17,7 @@ use crate::busy_poll::BusyPoll;
 use crate::engine::Engine;
 use crate::io::{Action, Driver, Origin};
 use crate::listen::{self, ACCEPTS_PER_WAKE, Listener, Next};
-use crate::mailbox::{Mailbox, Sender, Wake};
+use crate::mailbox::{Gone, Mailbox, Sender, Wake};
 use crate::post::{Letter, Post};
 use crate::slab::Key;
 use crate::socket;
@@ -147,7 +147,7 @@ impl<M: Send + 'static> Seat<M> {
             self.mailbox,
             Arc::new(self.post),
             clock.now(),
-            self.place.load,
+            Arc::clone(&self.place.load),
         );
         let doors = listeners
             .into_iter()
@@ -164,6 +164,7 @@ impl<M: Send + 'static> Seat<M> {
             doors,
             places,
             dealt: self.dealt,
+            load: self.place.load,
             arrivals: Vec::new(),
             connecting: Slab::new(),
             datagrams,
@@ -183,6 +184,7 @@ pub struct Reactor<D: Driver> {
     doors: Vec<Door>,
     places: Vec<Place>,
     dealt: Mailbox<Accepted>,
+    load: Arc<AtomicUsize>,
     arrivals: Vec<Accepted>,
     connecting: Slab<Connecting>,
     datagrams: Datagrams,
@@ -195,13 +197,18 @@ impl<D: Driver> Reactor<D> {
     /// Runs on this thread until the driver is done and its connections have ended.
     pub fn run(mut self) {
         park::mark_event_loop();
-        while !self.engine.is_done() {
+        while !self.is_done() {
             if let Err(error) = self.turn(true) {
                 tracing::error!(%error, "the event loop cannot go on");
                 break;
             }
         }
         self.engine.stop();
+    }
+
+    /// Whether the loop ends. What was dealt to it is served first, unless it cannot wait.
+    fn is_done(&self) -> bool {
+        self.engine.is_done() && (self.dealt.is_empty() || self.engine.cannot_wait())
     }
 
     /// Takes one turn, for whoever shares the thread with the loop. Sleeps until there is something to do only if
@@ -342,8 +349,10 @@ impl<D: Driver> Reactor<D> {
                         .places
                         .iter()
                         .min_by_key(|place| place.load.load(Ordering::Relaxed));
-                    // A loop that has ended drops it, which closes it.
-                    let _ = place.map(|place| place.take(connection));
+                    // A loop that has ended gives it back.
+                    if let Some(Err(Gone(accepted))) = place.map(|place| place.take(connection)) {
+                        self.take_in(accepted);
+                    }
                 }
                 Err(error) => self.engine.accept_failed(&error),
             }
@@ -353,22 +362,25 @@ impl<D: Driver> Reactor<D> {
     fn adopt_dealt(&mut self) {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         self.dealt.drain(&mut arrivals);
-        for Accepted {
+        for accepted in arrivals.drain(..) {
+            self.take_in(accepted);
+        }
+        self.arrivals = arrivals;
+    }
+
+    fn take_in(&mut self, accepted: Accepted) {
+        let Accepted {
             stream,
             peer,
             place,
-        } in arrivals.drain(..)
-        {
-            #[cfg(feature = "tls")]
-            if let (Some(tls), Some(peer)) = (self.handshakes.server.clone(), peer) {
-                self.begin_with_client(&tls, stream, peer, place);
-                continue;
-            }
-            // The engine counts it from here on.
-            drop(place);
-            self.adopt(stream, peer, Origin::Accepted);
+        } = accepted;
+        #[cfg(feature = "tls")]
+        if let (Some(tls), Some(peer)) = (self.handshakes.server.clone(), peer) {
+            return self.begin_with_client(&tls, stream, peer, place);
         }
-        self.arrivals = arrivals;
+        // The engine counts it from here on.
+        drop(place);
+        self.adopt(stream, peer, Origin::Accepted);
     }
 
     fn adopt(&mut self, stream: Stream, peer: Option<SocketAddr>, origin: Origin) {
@@ -415,8 +427,10 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Whoever has been let in by the kernel is served; then the door is shut.
+    /// Whoever has been let in by the kernel is served; then the door is shut. They are served here, as other loops may
+    /// have ended by now.
     fn stop_listening(&mut self) {
+        self.load.fetch_add(LEFT, Ordering::Relaxed);
         self.stop_receiving();
         for mut door in std::mem::take(&mut self.doors) {
             let mut accepted = Vec::new();
@@ -426,7 +440,12 @@ impl<D: Driver> Reactor<D> {
                 .accept(usize::MAX, self.clock.now(), |outcome| {
                     accepted.push(outcome);
                 });
-            self.deal(accepted);
+            for outcome in accepted {
+                match outcome {
+                    Ok(connection) => self.take_in(Accepted::new(connection, &self.load)),
+                    Err(error) => self.engine.accept_failed(&error),
+                }
+            }
         }
     }
 
@@ -492,17 +511,13 @@ pub struct Place {
 }
 
 impl Place {
-    fn take(&self, (stream, peer): listen::Accepted) -> Result<(), ()> {
-        let place = Dealt::new(&self.load);
-        self.deal
-            .send(Accepted {
-                stream,
-                peer,
-                place,
-            })
-            .map_err(drop)
+    fn take(&self, connection: listen::Accepted) -> Result<(), Gone<Accepted>> {
+        self.deal.send(Accepted::new(connection, &self.load))
     }
 }
+
+/// What a loop that is about to end has more than any other, so that no connection is dealt to it.
+const LEFT: usize = usize::MAX / 2;
 
 /// A connection on its way to its loop.
 #[derive(Debug)]
@@ -510,6 +525,17 @@ struct Accepted {
     stream: Stream,
     peer: Option<SocketAddr>,
     place: Dealt,
+}
+
+impl Accepted {
+    /// A connection for the loop that `load` counts for.
+    fn new((stream, peer): listen::Accepted, load: &Arc<AtomicUsize>) -> Self {
+        Self {
+            stream,
+            peer,
+            place: Dealt::new(load),
+        }
+    }
 }
 
 /// Counts a connection for a loop until the loop counts it itself.

@@ -28,12 +28,10 @@ pub(crate) enum Phase {
 
 /// How often a leaving server looks for connections that have fallen quiet.
 const SWEEP: Duration = Duration::from_millis(50);
-/// How long a connection has to be quiet until a leaving server ends it: a request may be on its way.
+/// How long a connection has to be quiet until a leaving server ends it: a request may be on its way. A peer that no answer
+/// has told yet is told first, and has as long again: of a request that crosses the FIN of its server it could not know
+/// otherwise that it was not run.
 const QUIET: Duration = Duration::from_millis(100);
-/// The same for connections whose peer no answer has told yet. A request that crosses their FIN is lost to it, for it
-/// cannot know that the request was not run; a client that has just connected, on a machine that is busy with the very
-/// restart, needs more than the usual time to send its first.
-const QUIET_UNTOLD: Duration = Duration::from_millis(300);
 /// How long the last answers have to get out after the grace time.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// What is said of what did not end within the grace time.
@@ -86,15 +84,21 @@ impl Desk {
         if self.phase != Phase::Draining {
             return;
         }
-        let before = |time| io.now().checked_sub(time).unwrap_or(io.now());
-        let (told, untold) = (before(QUIET), before(QUIET_UNTOLD));
+        let now = io.now();
+        let since = now.checked_sub(QUIET).unwrap_or(now);
         for key in io.keys() {
-            let is_quiet = io.machine(key).is_some_and(|machine| {
-                let has_told = machine.has_told_of_leaving();
-                machine.is_quiet_since(if has_told { told } else { untold })
-            });
-            if is_quiet && io.queued_bytes(key) == 0 {
+            let machine = io.machine(key);
+            let quiet = machine.filter(|machine| machine.is_quiet_since(since));
+            let Some(has_told) = quiet.map(|machine| machine.has_told_of_leaving()) else {
+                continue;
+            };
+            if io.queued_bytes(key) > 0 {
+                continue;
+            }
+            if has_told {
                 io.finish(key);
+            } else if let Some((machine, output)) = io.write(key) {
+                machine.tell_of_leaving(output, now);
             }
         }
         io.set_timer(io.now() + SWEEP, Due(Alarm::Sweep));

@@ -317,6 +317,30 @@ fn a_call_that_meets_the_end_of_an_idle_connection_is_not_lost() {
 }
 
 #[test]
+fn r25_a_call_that_crosses_the_end_of_a_connection_told_nothing_is_run_elsewhere() {
+    // The server leaves while nobody asks; a call comes before, while and after it tells its idle connections.
+    for late in 0..100 {
+        let mut sim = Sim::seeded(30).latency(ms(4)..ms(5));
+        let servers = [(); 2].map(|()| sim.server(Router::new().mount(echo())));
+        let client = sim.client_of(&servers, |builder| builder);
+        let desk = DeskClient::new(client.clone());
+        for number in 0..4 {
+            sim.run(desk.ask(numbered(number))).unwrap();
+        }
+        sim.drain_within(servers[0], ms(10), ms(5_000));
+        sim.advance(ms(5 * late));
+        let calls: Vec<_> = (0..4)
+            .map(|number| sim.start(desk.ask(numbered(number))))
+            .collect();
+        for call in calls {
+            let result = sim.finish(&call);
+            assert!(result.is_ok(), "after {} ms: {result:?}", 5 * late);
+        }
+        assert_eq!(sim.complaints(), [""; 0]);
+    }
+}
+
+#[test]
 fn one_server_that_stays_is_found_among_others_that_leave() {
     let mut sim = Sim::seeded(31);
     let servers = [(); 3].map(|()| sim.server(Router::new().mount(echo())));

@@ -26,7 +26,7 @@ pub use crate::stream::StreamId;
 pub use client::{Answer, ClientConnection, RequestId, RequestIds};
 pub use inbound::{Inbound, ReplyTo, StreamGone};
 pub use input::{Input, Shelf};
-pub use server::ServerConnection;
+pub use server::{NOBODYS_CALL, ServerConnection};
 
 use crate::{Limits, ProtocolError, WriteQueue};
 

@@ -27,6 +27,10 @@ use crate::limits::cut;
 use crate::stream::StreamId;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
 
+/// The id of a call that no client is likely to wait for, as it is the last that a client comes to. A leaving server answers it
+/// to tell peers that wait for nothing.
+pub const NOBODYS_CALL: u32 = u32::MAX;
+
 /// The answering end of one connection.
 #[derive(Debug)]
 #[expect(
@@ -146,6 +150,16 @@ impl ServerConnection {
     /// How many streams are open, or asked for.
     pub fn streams(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.streams.len())
+    }
+
+    /// Tells a peer that waits for nothing that we are about to stop, by an answer to a call that nobody made: peers drop
+    /// those. A request that crosses the FIN which follows is lost, and who has heard this knows that it was not run.
+    pub fn tell_of_leaving(&mut self, output: &mut WriteQueue, now: Instant) {
+        let nobody = ReplyTo::unread(FrameHeader::unary(NOBODYS_CALL, 0));
+        let nothing = Response::new(bytes::Bytes::new());
+        write_answer(&nobody, Ok(nothing), true, &self.limits, output);
+        self.has_told = true;
+        self.active_at = now;
     }
 
     /// Whether an answer has told the peer that we are about to stop, so that a FIN surprises nobody.
@@ -467,7 +481,7 @@ fn write_success(
         ..ResponseHead::default()
     };
     if leaving {
-        tell_of_leaving(&mut response, &head);
+        mark_as_last(&mut response, &head);
     }
     let payload = response
         .body()
@@ -492,7 +506,7 @@ fn write_success(
 
 /// Rather than fail a call that would have been answered, the peer is not told.
 #[cold]
-fn tell_of_leaving(response: &mut Response, head: &ResponseHead<'_>) {
+fn mark_as_last(response: &mut Response, head: &ResponseHead<'_>) {
     let metadata = response.metadata_mut();
     metadata.insert(DRAIN_MARK, "1");
     if head.encoded_len(metadata) > usize::from(u16::MAX) {
