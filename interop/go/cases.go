@@ -167,7 +167,7 @@ func caseDeadlineOnTheWire(c *peerClient) error {
 }
 
 func caseServerTimeoutReported(c *peerClient) error {
-	conn, err := dialRaw(c.addr)
+	conn, err := dialRaw(c.network, c.addr)
 	if err != nil {
 		return err
 	}

@@ -57,18 +57,6 @@ func listen(network, addr string) (string, []server.Option, error) {
 	return listener.Addr().String(), []server.Option{server.WithListener(listener)}, nil
 }
 
-// dialRawOn is dialRaw for any network.
-func dialRawOn(network, addr string) (*rawConn, error) {
-	conn, err := net.DialTimeout(network, addr, 2*time.Second)
-	if err != nil {
-		return nil, err
-	}
-	if network == "udp" {
-		conn = &datagramConn{Conn: conn}
-	}
-	return &rawConn{conn: conn}, nil
-}
-
 // datagramConn reads datagrams piece by piece.
 type datagramConn struct {
 	net.Conn
@@ -106,7 +94,7 @@ func caseAnswerTooLarge(c *peerClient) error {
 // caseTrailingBytes sends a frame with a byte behind it, which is not
 // answered, and then one without, which is.
 func caseTrailingBytes(c *peerClient) error {
-	conn, err := dialRawOn(c.network, c.addr)
+	conn, err := dialRaw(c.network, c.addr)
 	if err != nil {
 		return err
 	}

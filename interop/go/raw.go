@@ -34,10 +34,18 @@ type rawResponse struct {
 	body   []byte
 }
 
-func dialRaw(addr string) (*rawConn, error) {
-	conn, err := dialRawTLS(addr)
+// dialRaw connects, over TCP as the settings for TLS say.
+func dialRaw(network, addr string) (*rawConn, error) {
+	dial := func() (net.Conn, error) { return net.DialTimeout(network, addr, dialTimeout) }
+	if network == "tcp" {
+		dial = func() (net.Conn, error) { return dialTCP(addr) }
+	}
+	conn, err := dial()
 	if err != nil {
 		return nil, err
+	}
+	if network == "udp" {
+		conn = &datagramConn{Conn: conn}
 	}
 	return &rawConn{conn: conn}, nil
 }

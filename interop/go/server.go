@@ -121,7 +121,7 @@ func awaitAnswer(network, addr string, patience time.Duration) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := func() error {
-			conn, err := dialRawOn(network, addr)
+			conn, err := dialRaw(network, addr)
 			if err != nil {
 				return err
 			}

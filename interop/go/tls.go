@@ -23,15 +23,18 @@ func (t *tlsFiles) flags(flags *flag.FlagSet) {
 	flags.StringVar(&t.serverName, "tls-server-name", "", "the name that the server has to prove")
 }
 
-// dialRawTLS is how calls without trpc-go's client connect.
-var dialRawTLS = func(addr string) (net.Conn, error) {
-	return net.DialTimeout("tcp", addr, 2*time.Second)
+// dialTimeout bounds each attempt of dialRaw.
+const dialTimeout = 2 * time.Second
+
+// dialTCP is how calls without trpc-go's client connect over TCP.
+var dialTCP = func(addr string) (net.Conn, error) {
+	return net.DialTimeout("tcp", addr, dialTimeout)
 }
 
-// dialRawWith makes them speak TLS.
-func dialRawWith(config *tls.Config) {
-	dialRawTLS = func(addr string) (net.Conn, error) {
-		dialer := &net.Dialer{Timeout: 2 * time.Second}
+// dialWith makes them speak TLS.
+func dialWith(config *tls.Config) {
+	dialTCP = func(addr string) (net.Conn, error) {
+		dialer := &net.Dialer{Timeout: dialTimeout}
 		return tls.DialWithDialer(dialer, "tcp", addr, config)
 	}
 }
@@ -46,7 +49,7 @@ func (t *tlsFiles) asServer() error {
 	if err != nil {
 		return err
 	}
-	dialRawWith(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}})
+	dialWith(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}})
 	return nil
 }
 
@@ -70,6 +73,6 @@ func (t *tlsFiles) asClient() error {
 		}
 		config.Certificates = []tls.Certificate{own}
 	}
-	dialRawWith(config)
+	dialWith(config)
 	return nil
 }

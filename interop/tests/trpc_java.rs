@@ -5,7 +5,7 @@ use tern::{Codecs, Limits, Server};
 use tern_interop::check::Check;
 use tern_interop::checks::java_calls::{self, Peers};
 use tern_interop::checks::{java_ends, java_quirks, java_streams};
-use tern_interop::go::Go;
+use tern_interop::go::{Case, Go};
 use tern_interop::java::Java;
 use tern_interop::ours::{Handlers, OurServer, Variant};
 use tern_interop::pb::InteropServer;
@@ -86,6 +86,9 @@ fn our_client_on_their_streams() {
     all_hold(&java_streams::CHECKS);
 }
 
+/// What a server of theirs may tell in place of its handler's failure, when a piece comes behind that.
+const PIECE_BEHIND_A_FAILURE: &str = "receive data failed: FAIL_CANCELLED";
+
 /// With every kind of handlers, and on their own server: what fails there is not our fault.
 #[test]
 fn their_client_on_our_streams() {
@@ -101,7 +104,11 @@ fn their_client_on_our_streams() {
     names.extend(["without a window", "their own"].map(str::to_owned));
     for (name, address) in names.iter().zip(servers) {
         let cases = java.stream_client(address);
-        let failed: Vec<_> = cases.iter().filter(|case| case.outcome.is_err()).collect();
+        let is_known = |reason: &String| {
+            address == theirs.address() && reason.ends_with(PIECE_BEHIND_A_FAILURE)
+        };
+        let fails = |case: &&Case| case.outcome.as_ref().is_err_and(|reason| !is_known(reason));
+        let failed: Vec<_> = cases.iter().filter(fails).collect();
         assert!(failed.is_empty(), "{name}: {failed:#?}");
     }
 }
