@@ -20,8 +20,8 @@ use tern::codec::connection::{Connection, Input, ServerConnection, Shelf};
 use tern::codec::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use tern::codec::{Limits, RequestHead, ResponseHead};
 use tern::{
-    Clock, Codecs, Compression, Context, Executor, Filter, Format, Job, Metadata, Pool, Request,
-    Response, Service, Status, message, park,
+    Body, Clock, Codecs, Compression, Context, Executor, Filter, Format, Job, Metadata, Pool,
+    Request, Response, Service, Status, message, park,
 };
 use tern_benches::echo::{ECHO, EchoMessage};
 use tern_benches::framework::{Checked, Counted, Timed};
@@ -229,7 +229,7 @@ mod filters {
 
     fn bench(bencher: Bencher, service: &impl Service) {
         let context = Context::background();
-        let body = Bytes::from(vec![0; 32]);
+        let body = Body::from(vec![0; 32]);
         bencher
             .with_inputs(|| Request::new(&ECHO.methods[0], context.clone(), body.clone()))
             .bench_local_values(|request| {

@@ -12,6 +12,7 @@ use prost_types::FileDescriptorProto;
 use prost_types::method_options::IdempotencyLevel;
 
 use crate::error::BuildError;
+use crate::fields::Field;
 use crate::parse::alias_in_comment;
 use crate::plan::{DESCRIPTION, Externs, Method, Package, Plan, Service};
 use shapes::Signature;
@@ -52,7 +53,7 @@ pub(crate) fn emit(plan: Plan, style: &Style<'_>) -> Result<Vec<Output>, BuildEr
         services.extend(planned.map(|service| (service.full_name.clone(), service)));
         headers.insert(module, (header, package.stem));
     }
-    let mut modules = prost(services, descriptions, style)
+    let mut modules = prost(services, plan.large, descriptions, style)
         .generate(requests)
         .map_err(|error| BuildError::Setting {
             text: error.to_string(),
@@ -77,6 +78,7 @@ pub(crate) fn emit(plan: Plan, style: &Style<'_>) -> Result<Vec<Output>, BuildEr
 
 fn prost(
     services: HashMap<String, Service>,
+    large: HashMap<String, Vec<Field>>,
     descriptions: BTreeMap<String, Vec<u8>>,
     style: &Style<'_>,
 ) -> prost_build::Config {
@@ -88,6 +90,7 @@ fn prost(
         .service_generator(Box::new(Stubs {
             runtime: style.runtime.to_owned(),
             services,
+            large,
             descriptions,
             blocking: BTreeMap::new(),
         }));
@@ -104,6 +107,7 @@ fn prost(
 struct Stubs {
     runtime: String,
     services: HashMap<String, Service>,
+    large: HashMap<String, Vec<Field>>,
     descriptions: BTreeMap<String, Vec<u8>>,
     /// The traits that belong into the module `blocking` of each package.
     blocking: BTreeMap<String, String>,
@@ -118,6 +122,7 @@ impl ServiceGenerator for Stubs {
         let stub = Stub {
             r: &self.runtime,
             service: &self.services[&full_name],
+            large: &self.large,
             resolved: &resolved,
         };
         out.push_str(&stub.table());
@@ -151,6 +156,7 @@ struct Stub<'a> {
     /// The crate that generated code names: everything the stubs need is in it.
     r: &'a str,
     service: &'a Service,
+    large: &'a HashMap<String, Vec<Field>>,
     resolved: &'a prost_build::Service,
 }
 
@@ -168,8 +174,8 @@ impl Stub<'_> {
                 shape,
                 ..
             } = method;
-            let [request, reply] = [&types.input_proto_type, &types.output_proto_type]
-                .map(|name| name.trim_start_matches('.'));
+            let request = self.message_type(&types.input_proto_type, &types.input_type);
+            let reply = self.message_type(&types.output_proto_type, &types.output_type);
             let idempotency = match method.idempotency {
                 IdempotencyLevel::IdempotencyUnknown => "Unknown",
                 IdempotencyLevel::NoSideEffects => "NoSideEffects",
@@ -184,8 +190,8 @@ impl Stub<'_> {
             service: {full_name:?},
             idempotency: {r}::Idempotency::{idempotency},
             shape: {r}::Shape::{shape:?},
-            request: {r}::MessageType {{ name: {request:?}, files: {DESCRIPTION} }},
-            reply: {r}::MessageType {{ name: {reply:?}, files: {DESCRIPTION} }},
+            request: {request},
+            reply: {reply},
         }},
 "
             )
@@ -199,6 +205,34 @@ pub static {table}: {r}::ServiceDescriptor = {r}::ServiceDescriptor {{
 {rows}    ],
 }};
 "
+        )
+    }
+
+    /// What is known of the message at `path`, which is `rust` here.
+    fn message_type(&self, path: &str, rust: &str) -> String {
+        let r = self.r;
+        let name = path.trim_start_matches('.');
+        let large = match self.large.get(path) {
+            None => "::core::option::Option::None".to_owned(),
+            Some(fields) => {
+                let fields = fields.iter();
+                let fields: Vec<_> = fields
+                    .map(|Field { ident, number }| format!("({number}, &mut it.{ident})"))
+                    .collect();
+                let fields = fields.join(", ");
+                format!(
+                    "::core::option::Option::Some(|it| {{
+                    {r}::stub::take_largest(it, |it: &mut {rust}| [{fields}])
+                }})"
+                )
+            }
+        };
+        format!(
+            "{r}::MessageType {{
+                name: {name:?},
+                files: {DESCRIPTION},
+                large: {large},
+            }}"
         )
     }
 

@@ -75,12 +75,14 @@
 //! * `parse` – descriptors in: reads .proto files and keeps the line of everything
 //! * `plan` – what to emit, and everything that is refused
 //! * `describe` – what stubs know of their messages at run time
+//! * `fields` – which fields of a message can be sent without a copy
 //! * `emit` – text out: the templates
 //! * `error` – [`BuildError`], which names the file, the line and the remedy
 
 mod describe;
 mod emit;
 mod error;
+mod fields;
 mod parse;
 mod plan;
 

@@ -9,12 +9,15 @@ use prost_types::{DescriptorProto, FileDescriptorProto};
 
 use crate::describe;
 use crate::error::{BuildError, Position};
+use crate::fields::{self, Field};
 use crate::parse::{self, Shape, Source};
 
 /// All that is emitted for one compilation.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) packages: Vec<Package>,
+    /// What can be large in the messages that we write, by the path of the message.
+    pub(crate) large: HashMap<String, Vec<Field>>,
 }
 
 /// One file of stubs.
@@ -68,6 +71,11 @@ impl Plan {
         let unpackaged = unpackaged_stem(&sources);
         let sources = without_unused_google_files(sources, &types);
         let descriptors: Vec<_> = sources.iter().map(|source| &source.descriptor).collect();
+        let mut large = fields::of_text_and_bytes(descriptors.iter().copied());
+        // What the user's types have inside is not for us to say, and a wrapper is in Rust what it wraps.
+        large.retain(|message, _| {
+            !types.is_extern(message) && !message.starts_with(".google.protobuf.")
+        });
         let mut descriptions: HashMap<String, Vec<u8>> = listed(&sources)
             .filter(|source| !source.services.is_empty())
             .map(|source| source.descriptor.package())
@@ -87,7 +95,7 @@ impl Plan {
             })
             .collect::<Result<Vec<_>, _>>()?;
         refuse_same_files(&packages, include_file)?;
-        Ok(Self { packages })
+        Ok(Self { packages, large })
     }
 }
 
@@ -450,7 +458,7 @@ fn method_ident(name: &str) -> String {
 }
 
 /// prost's own rule, keywords included, through the one public door to it.
-fn snake(name: &str) -> String {
+pub(crate) fn snake(name: &str) -> String {
     let module = Module::from_protobuf_package_name(name);
     module.parts().collect()
 }

@@ -64,8 +64,20 @@ pub static GREETER: ::tern::ServiceDescriptor = ::tern::ServiceDescriptor {
             service: "demo.Greeter",
             idempotency: ::tern::Idempotency::Idempotent,
             shape: ::tern::Shape::Unary,
-            request: ::tern::MessageType { name: "demo.Hello", files: FILE_DESCRIPTOR_SET },
-            reply: ::tern::MessageType { name: "demo.Hello", files: FILE_DESCRIPTOR_SET },
+            request: ::tern::MessageType {
+                name: "demo.Hello",
+                files: FILE_DESCRIPTOR_SET,
+                large: ::core::option::Option::Some(|it| {
+                    ::tern::stub::take_largest(it, |it: &mut Hello| [(1, &mut it.name)])
+                }),
+            },
+            reply: ::tern::MessageType {
+                name: "demo.Hello",
+                files: FILE_DESCRIPTOR_SET,
+                large: ::core::option::Option::Some(|it| {
+                    ::tern::stub::take_largest(it, |it: &mut Hello| [(1, &mut it.name)])
+                }),
+            },
         },
         ::tern::MethodDescriptor {
             index: 1,
@@ -75,13 +87,49 @@ pub static GREETER: ::tern::ServiceDescriptor = ::tern::ServiceDescriptor {
             service: "demo.Greeter",
             idempotency: ::tern::Idempotency::Unknown,
             shape: ::tern::Shape::Unary,
-            request: ::tern::MessageType { name: "google.protobuf.Empty", files: FILE_DESCRIPTOR_SET },
-            reply: ::tern::MessageType { name: "google.protobuf.Empty", files: FILE_DESCRIPTOR_SET },
+            request: ::tern::MessageType {
+                name: "google.protobuf.Empty",
+                files: FILE_DESCRIPTOR_SET,
+                large: ::core::option::Option::None,
+            },
+            reply: ::tern::MessageType {
+                name: "google.protobuf.Empty",
+                files: FILE_DESCRIPTOR_SET,
+                large: ::core::option::Option::None,
+            },
         },
     ],
 };
 "#,
     );
+}
+
+#[test]
+fn the_table_says_what_can_be_large_in_a_message() {
+    let lines = "
+import \"google/protobuf/wrappers.proto\";
+service Files { rpc Put(Outer.File) returns (google.protobuf.BytesValue); }
+message Outer {
+  message File {
+    string type = 1;
+    optional bytes content = 70;
+    uint32 mode = 3;
+    repeated string tags = 4;
+    oneof of { string owner = 5; }
+    map<string, string> marks = 6;
+    Outer within = 7;
+  }
+}
+";
+    let text = stubs("large", Config::new(), lines);
+    assert_has(
+        &text,
+        "take_largest(it, |it: &mut outer::File| [(1, &mut it.r#type), (70, &mut it.content)])",
+    );
+    assert_eq!(text.matches("take_largest").count(), 1, "{text}");
+    let config = Config::new().extern_path(".demo.Outer", "::other::Outer");
+    let text = stubs("large_extern", config, lines);
+    assert!(!text.contains("take_largest"), "{text}");
 }
 
 #[test]

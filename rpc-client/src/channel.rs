@@ -131,7 +131,7 @@ fn pack(request: &mut Request, codecs: &Codecs) -> Result<(), Status> {
         return Ok(());
     }
     let packed = codecs
-        .compress(request.compression(), request.body())
+        .compress(request.compression(), &request.body().to_bytes())
         .map_err(|error| {
             Status::new(
                 Code::RequestUnencodable,
@@ -139,7 +139,7 @@ fn pack(request: &mut Request, codecs: &Codecs) -> Result<(), Status> {
             )
         })?;
     match packed {
-        Some(packed) => *request.body_mut() = packed,
+        Some(packed) => *request.body_mut() = packed.into(),
         None => request.set_compression(Compression::None),
     }
     Ok(())
@@ -147,13 +147,15 @@ fn pack(request: &mut Request, codecs: &Codecs) -> Result<(), Status> {
 
 fn unpack(mut response: Response, codecs: &Codecs, max: usize) -> Result<Response, Status> {
     if response.compression() != Compression::None {
-        let unpacked = codecs.decompress(response.compression(), response.body(), max);
-        *response.body_mut() = unpacked.map_err(|error| {
+        let body = response.body().to_bytes();
+        let unpacked = codecs.decompress(response.compression(), &body, max);
+        let unpacked = unpacked.map_err(|error| {
             Status::new(
                 Code::ResponseMalformed,
                 format!("the response cannot be unpacked: {error}"),
             )
         })?;
+        *response.body_mut() = unpacked.into();
         response.set_compression(Compression::None);
     }
     Ok(response)

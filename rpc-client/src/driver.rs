@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rpc_codec::Limits;
 use rpc_codec::connection::{Answer, ClientConnection, Connection};
 use rpc_core::message::Exchange;
-use rpc_core::{Address, Bytes, Code, Deadline, Endpoint, EndpointId, Request, Response, Status};
+use rpc_core::{Address, Code, Deadline, Endpoint, EndpointId, Request, Response, Status};
 use rpc_net::timer::TimerKey;
 use rpc_net::{ByLink, CloseReason, Driver, End, IoOf, Key, Origin, Post};
 use rpc_policy::Random;
@@ -279,7 +279,7 @@ impl ClientDriver {
             Err(status) => return self.complete(key, Err(status), io),
         }
         if exchange == Exchange::OneWay {
-            self.complete(key, Ok(Response::new(Bytes::new())), io);
+            self.complete(key, Ok(Response::empty()), io);
         }
     }
 

@@ -40,7 +40,7 @@ fn whose_time(status: Status, deadline: Deadline, now: Instant) -> Status {
 mod tests {
     use std::time::Duration;
 
-    use rpc_core::{Bytes, Clock};
+    use rpc_core::Clock;
 
     use super::*;
 
@@ -63,13 +63,7 @@ mod tests {
     #[test]
     fn i11_an_answer_that_is_read_after_the_deadline_is_none() {
         let now = Clock::system().now();
-        let at = |at| {
-            in_time(
-                Ok(Response::new(Bytes::new())),
-                Deadline::new(at, Cause::Own),
-                now,
-            )
-        };
+        let at = |at| in_time(Ok(Response::empty()), Deadline::new(at, Cause::Own), now);
         assert!(at(now + Duration::from_millis(1)).is_ok());
         assert_eq!(at(now).unwrap_err().code(), Code::DeadlineExceeded);
     }

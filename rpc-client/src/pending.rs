@@ -169,7 +169,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
-    use rpc_core::{Bytes, Context as CallContext, Idempotency, MethodDescriptor, Shape};
+    use rpc_core::{Body, Context as CallContext, Idempotency, MethodDescriptor, Shape};
 
     use super::*;
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn begin() -> (Pending, Duty) {
-        let request = Request::new(&METHOD, CallContext::background(), Bytes::new());
+        let request = Request::new(&METHOD, CallContext::background(), Body::new());
         let (mut pending, duty) = Pending::new(request, Waker::noop().clone());
         assert!(poll(&mut pending, Waker::noop()).is_none());
         (pending, duty)
@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn response(body: &'static str) -> Response {
-        Response::new(Bytes::from_static(body.as_bytes()))
+        Response::new(body.into())
     }
 
     #[test]

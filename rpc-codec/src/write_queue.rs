@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
+use rpc_core::Body;
 
 /// Bodies from this size on are queued as they are; smaller ones are copied behind their head, which is cheaper than
 /// to write them as a piece of their own.
@@ -83,15 +84,21 @@ impl WriteQueue {
         write(&mut self.parts().small)
     }
 
-    /// Appends a body: a small one is copied, a large one is kept as it is.
+    /// Appends the pieces of a body.
     #[inline]
-    pub fn put_body(&mut self, body: &Bytes) {
+    pub fn put_body(&mut self, body: &Body) {
+        body.pieces().for_each(|piece| self.put_bytes(piece));
+    }
+
+    /// Appends bytes that are there already: few are copied, many are kept as they are.
+    #[inline]
+    pub fn put_bytes(&mut self, bytes: &Bytes) {
         let parts = self.parts();
-        if body.len() <= COPY_MAX {
-            parts.small.extend_from_slice(body);
+        if bytes.len() <= COPY_MAX {
+            parts.small.extend_from_slice(bytes);
         } else {
-            parts.large.push_back((parts.small.len(), body.clone()));
-            parts.large_bytes += body.len();
+            parts.large.push_back((parts.small.len(), bytes.clone()));
+            parts.large_bytes += bytes.len();
         }
     }
 
@@ -235,9 +242,9 @@ mod tests {
             let mut queue = WriteQueue::new();
             let large = Bytes::from(vec![7; COPY_MAX + 1]);
             queue.put_with(|out| out.extend_from_slice(b"head"));
-            queue.put_body(&large);
+            queue.put_bytes(&large);
             queue.put_with(|out| out.extend_from_slice(b"next"));
-            queue.put_body(&Bytes::from_static(b"small"));
+            queue.put_bytes(&Bytes::from_static(b"small"));
             assert_eq!(queue.len(), 4 + large.len() + 9);
             let expected = [b"head", &large[..], b"nextsmall"].concat();
             assert_eq!(drain(&mut queue, step), expected);
@@ -251,7 +258,7 @@ mod tests {
         for number in 0..100 {
             let large = Bytes::from(vec![number; COPY_MAX + 1]);
             queue.put_with(|out| out.push(number));
-            queue.put_body(&large);
+            queue.put_bytes(&large);
             expected.push(number);
             expected.extend_from_slice(&large);
         }
@@ -277,7 +284,7 @@ mod tests {
         let large = Bytes::from(vec![8; COPY_MAX + 1]);
         for _ in 0..10_000 {
             queue.put_with(|out| out.extend_from_slice(&[7; 1000]));
-            queue.put_body(&large);
+            queue.put_bytes(&large);
             let most = queue.len().saturating_sub(10);
             queue.advance(most);
         }
@@ -290,7 +297,7 @@ mod tests {
     fn appending_keeps_the_order() {
         let (mut first, mut second) = (WriteQueue::new(), WriteQueue::new());
         first.put_with(|out| out.extend_from_slice(b"one"));
-        second.put_body(&Bytes::from(vec![1; COPY_MAX + 1]));
+        second.put_bytes(&Bytes::from(vec![1; COPY_MAX + 1]));
         second.put_with(|out| out.extend_from_slice(b"two"));
         first.append(&mut second);
         assert!(second.is_empty());

@@ -39,7 +39,7 @@ fn pattern(length: usize) -> Bytes {
 }
 
 fn request(body: &Bytes, attachment: &Bytes) -> Request {
-    let mut request = Request::new(&METHOD, Context::background(), body.clone());
+    let mut request = Request::new(&METHOD, Context::background(), body.clone().into());
     request.set_attachment(attachment.clone());
     request
 }
@@ -132,7 +132,7 @@ fn body_and_attachment_arrive_as_they_were_sent_whatever_is_empty() {
             assert_eq!(inbound.has_attachment(), !attachment.is_empty());
             assert!(inbound.body(shelf) == body && inbound.attachment(shelf) == attachment);
             // The other way about, so that the one cannot be taken for the other.
-            let mut response = Response::new(inbound.attachment(shelf));
+            let mut response = Response::new(inbound.attachment(shelf).into());
             response.set_attachment(inbound.body(shelf));
             Ok(response)
         });
@@ -151,7 +151,7 @@ fn a_large_attachment_is_not_copied_at_either_end() {
     let answered = ends.answered(&wire, false, |inbound, shelf| {
         let arrived = inbound.attachment(shelf);
         assert!(is_piece_of(&arrived, &wire));
-        let mut response = Response::new(pattern(10));
+        let mut response = Response::new(pattern(10).into());
         response.set_attachment(arrived);
         Ok(response)
     });
@@ -242,7 +242,7 @@ fn an_attachment_counts_for_the_longest_frame() {
     assert!(status.message().contains("65536"), "{status}");
 
     let answered = ends.answered(&fits, false, |inbound, shelf| {
-        let mut response = Response::new(Bytes::new());
+        let mut response = Response::empty();
         response.set_attachment(inbound.attachment(shelf).slice(..100).repeat(1_000).into());
         Ok(response)
     });
@@ -272,7 +272,7 @@ fn an_empty_body_is_not_said_to_be_packed_whatever_is_beside_it() {
         let head = RequestHead::decode(&wire[HEADER_BYTES..HEADER_BYTES + head_len]).unwrap();
         assert_eq!(head.content_encoding, 0);
         let answered = ends.answered(&wire, false, |_, _| {
-            let mut response = Response::new(Bytes::new());
+            let mut response = Response::empty();
             response.set_compression(Compression::Gzip);
             response.set_attachment(attachment.clone());
             Ok(response)
@@ -304,7 +304,7 @@ fn a_head_that_its_metadata_fills_is_sent_and_one_byte_more_is_not() {
 
     let answered = |ends: &mut Ends, value: Bytes, leaving| {
         let answered = ends.answered(&wire, leaving, |_, _| {
-            let mut response = Response::new(pattern(10));
+            let mut response = Response::new(pattern(10).into());
             response.metadata_mut().insert("long", value);
             Ok(response)
         });
@@ -328,7 +328,7 @@ fn a_head_that_its_metadata_fills_is_sent_and_one_byte_more_is_not() {
 #[test]
 fn marks_that_nobody_knows_come_back_as_they_were() {
     let marks = rpc_core::Marks(0xffff_ffff);
-    for result in [Ok(Response::new(Bytes::new())), Err(Status::internal(""))] {
+    for result in [Ok(Response::empty()), Err(Status::internal(""))] {
         let mut ends = Ends::new();
         let mut request = request(&Bytes::new(), &Bytes::new());
         request.context_mut().set_marks(marks);
@@ -346,7 +346,10 @@ fn marks_that_nobody_knows_come_back_as_they_were() {
 
 #[test]
 fn a_one_way_request_has_all_that_others_have_and_no_answer() {
-    for result in [Ok(Response::new(pattern(9))), Err(Status::internal(""))] {
+    for result in [
+        Ok(Response::new(pattern(9).into())),
+        Err(Status::internal("")),
+    ] {
         let mut ends = Ends::new();
         let mut request = request(&pattern(4), &pattern(MIB));
         request.set_exchange(Exchange::OneWay);

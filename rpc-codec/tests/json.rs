@@ -415,6 +415,7 @@ fn a_type_that_nobody_describes_is_named_with_the_remedy() {
         MessageType {
             name: "demo.Thing",
             files: &[],
+            large: None,
         },
     ] {
         let refused = encode(&Protobuf(Bytes::new()), Format::Json, || &formats, &of).unwrap_err();

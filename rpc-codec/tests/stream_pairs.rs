@@ -28,7 +28,7 @@ use rpc_codec::connection::{
 use rpc_codec::stream::StreamId;
 use rpc_codec::{Decoded, Limits, WriteQueue, frame};
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Clock, Code, Context as Cx, Request, Response, Status};
+use rpc_core::{Body, Clock, Code, Context as Cx, Request, Response, Status};
 use streams::{Bell, METHOD, next};
 
 const FRAME_BYTES_MAX: u32 = 3_000;
@@ -218,7 +218,7 @@ impl Pair {
         self.opened += 1;
         let (ours, theirs) = Pipe::pair();
         let (bell, waker) = Bell::new();
-        let request = Request::new(&METHOD, Cx::background(), Bytes::new());
+        let request = Request::new(&METHOD, Cx::background(), Body::new());
         let (terms, output) = (Terms::plain().clone(), &mut self.outputs[CLIENT]);
         let token = self.opened as u64;
         let id = self
@@ -279,7 +279,7 @@ impl Pair {
         // What a handler holds goes with it, mostly before its answer is there.
         talk.handler = None;
         let result = match outcome {
-            Outcome::Ok => Ok(Response::new(Bytes::new())),
+            Outcome::Ok => Ok(Response::empty()),
             Outcome::Service => Err(Status::service(7, "no")),
             Outcome::Framework => Err(Status::internal("boom")),
         };

@@ -16,7 +16,7 @@ use rpc_codec::connection::{Answer, ClientConnection, Connection, DRAIN_MARK, In
 use rpc_codec::stream::{CLOSE, CloseMeta, INIT, InitMeta, StreamId};
 use rpc_codec::{Limits, WriteQueue, numbers};
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Clock, Code, Compression, Context as Cx, Format, Request};
+use rpc_core::{Body, Clock, Code, Compression, Context as Cx, Format, Request};
 use streams::{
     Bell, ID, METHOD, TOKEN, WINDOW, all_told, answer, close, data, frame, incoming, next, read,
 };
@@ -43,7 +43,7 @@ impl Client {
         let mut machine = ClientConnection::new(Arc::new(limits), now);
         let mut output = WriteQueue::new();
         let (ours, theirs) = Pipe::pair();
-        let request = Request::new(&METHOD, Cx::background(), Bytes::new());
+        let request = Request::new(&METHOD, Cx::background(), Body::new());
         let id = machine
             .open_stream(TOKEN, &request, ours, terms, waker, &mut output, now)
             .expect("there is room for one");
@@ -345,7 +345,7 @@ fn ids_begin_at_100_and_no_more_are_given_than_may_be_open() {
     let limits = Limits::client().with_connection_streams_max(3);
     let mut machine = ClientConnection::new(Arc::new(limits), now);
     let mut output = WriteQueue::new();
-    let request = Request::new(&METHOD, Cx::background(), Bytes::new());
+    let request = Request::new(&METHOD, Cx::background(), Body::new());
     let mut open = |token| {
         let (ours, theirs) = Pipe::pair();
         let (terms, waker) = (Terms::plain().clone(), Waker::noop().clone());

@@ -149,12 +149,12 @@ fn every_frame_in_every_state_of_an_answering_end() {
         pipe.writer.put(Bytes::from_static(b"one"));
         pipe.writer.put(Bytes::from_static(b"two"));
         drop(pipe);
-        assert_eq!(server.respond(Ok(Response::new(Bytes::new()))), "DATA 3");
+        assert_eq!(server.respond(Ok(Response::empty())), "DATA 3");
         server
     };
     let closed: Make = || {
         let mut server = Server::open(Limits::server(), WINDOW);
-        assert_eq!(server.respond(Ok(Response::new(Bytes::new()))), "CLOSE");
+        assert_eq!(server.respond(Ok(Response::empty())), "CLOSE");
         server
     };
     let gone = "gone, RESET 1000";
@@ -231,7 +231,7 @@ fn every_frame_in_every_state_of_an_answering_end() {
                 assert_eq!(server.machine.streams(), 0, "{state}, frame {number}");
                 assert_eq!(server.hear(&data(ID, b"late")), "");
                 if server.to.is_some() {
-                    assert_eq!(server.respond(Ok(Response::new(Bytes::new()))), "");
+                    assert_eq!(server.respond(Ok(Response::empty())), "");
                 }
             }
             assert_eq!(server.hear(&ask(ID + 1, WINDOW)), "asks", "it lives on");
@@ -340,13 +340,13 @@ fn a_late_answer_does_not_end_a_stream_that_has_the_same_id() {
         .respond(first, result, false, &mut server.output, server.now);
     assert_eq!(server.flush(), "");
     assert_eq!(server.machine.streams(), 1);
-    assert_eq!(server.respond(Ok(Response::new(Bytes::new()))), "CLOSE");
+    assert_eq!(server.respond(Ok(Response::empty())), "CLOSE");
 }
 
 #[test]
 fn metadata_goes_behind_the_last_message_and_so_does_the_drain_mark() {
     let mut server = Server::open(Limits::server(), WINDOW);
-    let mut response = Response::new(Bytes::new());
+    let mut response = Response::empty();
     response.metadata_mut().insert("app-cost", "37");
     let to = server.to.take().unwrap();
     server
@@ -367,7 +367,7 @@ fn metadata_goes_behind_the_last_message_and_so_does_the_drain_mark() {
 fn metadata_that_fits_no_frame_fails_the_stream() {
     let limits = Limits::server().with_frame_bytes_max(300);
     let mut server = Server::open(limits, WINDOW);
-    let mut response = Response::new(Bytes::new());
+    let mut response = Response::empty();
     response.metadata_mut().insert("key", vec![b'v'; 300]);
     assert_eq!(server.respond(Ok(response)), "RESET 2");
 }
@@ -384,7 +384,7 @@ fn a_message_waits_for_the_window_and_may_overshoot_it() {
     assert_eq!(server.hear(&feedback(ID, 1)), "DATA 0, DATA 4");
     pipe.writer.put(Bytes::new());
     assert_eq!(server.flush(), "");
-    assert_eq!(server.respond(Ok(Response::new(Bytes::new()))), "");
+    assert_eq!(server.respond(Ok(Response::empty())), "");
     assert_eq!(server.hear(&feedback(ID, 4)), "DATA 0, CLOSE");
 }
 
@@ -516,7 +516,7 @@ fn a_stream_that_waits_too_long_for_the_window_is_reset() {
     }
     assert_eq!(server.flush(), "DATA 2");
     // An answer does not free it: it still has a message to send.
-    assert_eq!(server.respond(Ok(Response::new(Bytes::new()))), "");
+    assert_eq!(server.respond(Ok(Response::empty())), "");
     assert!(!server.machine.has_answered());
     let due = server.machine.poll_timeout().unwrap();
     assert_eq!(due, server.now + Duration::from_secs(60));
@@ -569,7 +569,7 @@ fn streams_take_turns_and_ends_go_first() {
     for id in [1, 2] {
         server.machine.touch(StreamId(id));
     }
-    let result = Ok(Response::new(Bytes::new()));
+    let result = Ok(Response::empty());
     let to = duties.pop().unwrap();
     server
         .machine
@@ -641,7 +641,7 @@ fn an_init_says_what_a_request_would() {
     assert!(pipe.is_some());
     output.with_slices(|pieces| assert_eq!(pieces[0][..], answer));
     let to = inbound.reply_to;
-    machine.respond(to, Ok(Response::new(Bytes::new())), false, &mut output, now);
+    machine.respond(to, Ok(Response::empty()), false, &mut output, now);
     output.advance(usize::MAX);
     machine.poll_output(&mut output, now);
     let end = hex::bytes("09300104000000100000000000640000");

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::message::{Exchange, Message};
 use crate::metadata::Key;
 use crate::{
-    Clock, Code, Compression, Context, Format, Marks, MethodDescriptor, Request, Response, Scope,
-    Service, Status, chain, park, serialize,
+    Body, Clock, Code, Compression, Context, Format, Marks, MethodDescriptor, Request, Response,
+    Scope, Service, Status, chain, park, serialize,
 };
 
 /// A call to be made: generated clients return one. It does nothing until it is awaited, on any executor, or
@@ -145,7 +145,9 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
         let response = service.call(request).await?;
         let format = response.format();
         let mut decoded = Ok(());
-        let decode = |body| serialize::decode::<P>(format, || service.formats(), of, body);
+        let decode = |body: Body| {
+            serialize::decode::<P>(format, || service.formats(), of, body.into_bytes())
+        };
         let response = response.map_body(|body| match decode(body) {
             Ok(message) => Some(message),
             Err(status) => {
@@ -182,7 +184,7 @@ impl<S: Service, Q: Message + Sync, P: Message> Call<S, Q, P> {
 
     fn into_request(self, exchange: Exchange) -> Result<(S, Request), Status> {
         let table = || self.service.formats();
-        let body = serialize::encode(&self.message, self.format, table, &self.method.request)
+        let body = serialize::into_body(self.message, self.format, table, &self.method.request)
             .map_err(|status| Status::new(Code::RequestUnencodable, status.message().to_owned()))?;
         let mut context = match self.context {
             Some(mut context) => {

@@ -20,7 +20,9 @@
 //!
 //! * [`service`] – [`Service`] and its pointer form [`BoxService`]
 //! * [`filter`] – [`Filter`], how filters are put together, and [`DynFilter`]
-//! * [`message`] – [`Request`], [`Response`], and [`Message`]: what a body can be
+//! * [`message`] – [`Request`], [`Response`], and [`Message`]: what can be written as a body
+//! * [`body`] – [`Body`]: the bytes of a message on their way
+//! * [`large_field`] – what of a message need not be copied to be sent
 //! * [`serialize`] – formats beside protobuf: [`Serialization`], and the table of them
 //! * [`metadata`] – ordered keys to bytes, read on first use
 //! * [`chain`] – what belongs to a whole chain of calls: test traffic, environment, priority
@@ -43,6 +45,7 @@
 //! * [`stub`] – what generated code calls
 
 pub mod address;
+pub mod body;
 pub mod call;
 pub mod chain;
 pub mod context;
@@ -52,6 +55,7 @@ pub mod endpoint;
 pub mod filter;
 pub mod forwarding;
 pub mod identity;
+pub mod large_field;
 pub mod message;
 pub mod metadata;
 pub mod method;
@@ -71,6 +75,7 @@ pub mod time;
 pub use bytes::Bytes;
 
 pub use address::Address;
+pub use body::Body;
 pub use call::Call;
 pub use context::{Context, Marks, Shell};
 pub use deadline::{Cause, Deadline};

@@ -1,4 +1,4 @@
-//! [`Request`], [`Response`], and what their bodies can be.
+//! [`Request`], [`Response`], and what can be written as their bodies.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::context::Trailer;
+use crate::large_field::{LARGE_FIELD_MIN, LargeField};
 use crate::stream::Pipe;
-use crate::{Code, Context, Metadata, MethodDescriptor, Status};
+use crate::{Body, Code, Context, MessageType, Metadata, MethodDescriptor, Status};
 
 /// How a message is written as bytes. Numbers below 128 belong to the framework, the rest to applications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,10 +63,10 @@ pub enum Exchange {
 
 /// A request on its way to a handler: which method, in which context, with which body.
 ///
-/// Between the wire and the stub the body is [`Bytes`], written in [`Request::format`] and packed as
+/// Between the wire and the stub the body is a [`Body`], written in [`Request::format`] and packed as
 /// [`Request::compression`] says: filters on the way in may refuse a request before anybody unpacks it.
 #[derive(Clone)]
-pub struct Request<B = Bytes> {
+pub struct Request<B = Body> {
     method: &'static MethodDescriptor,
     context: Context,
     body: B,
@@ -247,12 +248,19 @@ impl<B: fmt::Debug> fmt::Debug for Request<B> {
 
 /// A response on its way back.
 #[derive(Debug, Clone)]
-pub struct Response<B = Bytes> {
+pub struct Response<B = Body> {
     body: B,
     /// Behind a pointer, as hardly a response has one.
     trailer: Option<Box<Trailer>>,
     format: Format,
     compression: Compression,
+}
+
+impl Response {
+    /// A response without a body, which is the empty message.
+    pub fn empty() -> Self {
+        Self::new(Body::new())
+    }
 }
 
 impl<B> Response<B> {
@@ -393,6 +401,13 @@ pub trait Message: Sized + Send + 'static {
         let _ = format;
         0
     }
+
+    /// What [`Message::encode`] would append, if the message holds just that: it need not be copied then. Default: it does
+    /// not.
+    fn encoded(&self, format: Format) -> Option<Bytes> {
+        let _ = format;
+        None
+    }
 }
 
 impl<M: prost::Message + Default + 'static> Message for M {
@@ -453,6 +468,10 @@ impl Message for Raw {
     fn encoded_len(&self, _: Format) -> usize {
         self.0.len()
     }
+
+    fn encoded(&self, _: Format) -> Option<Bytes> {
+        Some(self.0.clone())
+    }
 }
 
 /// Bodies up to this size are cut from a buffer that the thread keeps.
@@ -469,10 +488,46 @@ const SHARED_BUFFER: usize = 32 * 1024;
 ///
 /// Those of [`Message::encode`].
 pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> {
+    if let Some(encoded) = message.encoded(format) {
+        return Ok(encoded);
+    }
+    encode_sized(message, format, message.encoded_len(format))
+}
+
+/// Writes a message of the type `of` in protobuf, as a body of its own. What its largest field holds is not copied if it is
+/// so large that this pays.
+///
+/// # Errors
+///
+/// Those of [`Message::encode`].
+pub fn into_body<M: Message>(mut message: M, of: &MessageType) -> Result<Body, Status> {
+    let format = Format::Protobuf;
+    if let Some(encoded) = message.encoded(format) {
+        return Ok(encoded.into());
+    }
+    let length = message.encoded_len(format);
+    if length >= LARGE_FIELD_MIN {
+        if let Some(field) = of.take_large_field(&mut message) {
+            return around(field, &message);
+        }
+    }
+    encode_sized(&message, format, length).map(Body::from)
+}
+
+/// The message and the field that was taken out of it. Fields may be in any order, so the large one is the last.
+fn around<M: Message>(field: LargeField, message: &M) -> Result<Body, Status> {
+    const HEAD_MAX: usize = 16;
+    let length = message.encoded_len(Format::Protobuf);
+    let mut front = BytesMut::with_capacity(length.saturating_add(HEAD_MAX));
+    message.encode(Format::Protobuf, &mut front)?;
+    field.put_head(&mut front);
+    Ok(Body::in_pieces(front.freeze(), field.content))
+}
+
+fn encode_sized<M: Message>(message: &M, format: Format, length: usize) -> Result<Bytes, Status> {
     thread_local! {
         static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
     }
-    let length = message.encoded_len(format);
     if length > SHARED_BODY_MAX {
         return encode_large(message, format, length);
     }
@@ -566,25 +621,38 @@ mod tests {
 
     #[test]
     fn bodies_cut_from_one_buffer_stay_apart() {
+        let text = |i: usize| Text {
+            text: format!("body {i}"),
+        };
         let bodies: Vec<_> = (0..10_000)
-            .map(|i| encode(&Raw(Bytes::from(format!("body {i}"))), Format::Raw).unwrap())
+            .map(|i| encode(&text(i), Format::Protobuf).unwrap())
             .collect();
-        for (i, body) in bodies.iter().enumerate() {
-            assert_eq!(body, format!("body {i}").as_bytes());
+        for (i, body) in bodies.into_iter().enumerate() {
+            let read = <Text as Message>::decode(Format::Protobuf, body);
+            assert_eq!(read.unwrap(), text(i));
         }
     }
 
     #[test]
     fn large_bodies_stay_apart_while_somebody_holds_them() {
-        let raw = |byte: u8| Raw(Bytes::from(vec![byte; 100_000]));
-        let write = |byte: u8| encode(&raw(byte), Format::Raw).unwrap();
+        let text = |byte: u8| Text {
+            text: char::from(byte).to_string().repeat(100_000),
+        };
+        let write = |byte: u8| encode(&text(byte), Format::Protobuf).unwrap();
         let held: Vec<_> = (0..100).map(write).collect();
-        for (byte, body) in (0_u8..).zip(&held) {
-            assert_eq!(body[..], raw(byte).0[..]);
+        for (byte, body) in (0_u8..).zip(held) {
+            let read = <Text as Message>::decode(Format::Protobuf, body);
+            assert_eq!(read.unwrap(), text(byte));
         }
-        drop(held);
         let address = write(1).as_ptr();
         assert_eq!(write(2).as_ptr(), address, "nobody held the one before");
+    }
+
+    #[test]
+    fn bytes_that_are_a_body_already_are_not_copied() {
+        let raw = Raw(Bytes::from(vec![7; 100]));
+        let body = encode(&raw, Format::Raw).unwrap();
+        assert_eq!(body.as_ptr(), raw.0.as_ptr());
     }
 
     #[test]

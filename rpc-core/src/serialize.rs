@@ -8,17 +8,20 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Code, Format, Message, Status, message};
+use crate::large_field::TakeLarge;
+use crate::{Body, Code, Format, Message, Status, message};
 
 /// What a message is called in its .proto file, and where that is described: what a format needs to know that is not
 /// in the bytes. Generated stubs hold it ([`crate::MethodDescriptor::request`]).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct MessageType {
     /// Its name with the proto package, for example `demo.greeter.HelloRequest`. Empty if it is not known.
     pub name: &'static str,
     /// A `google.protobuf.FileDescriptorSet` with the file of the message and all that this one refers to. Empty if
     /// there is none.
     pub files: &'static [u8],
+    /// Takes out of such a message what is large, if generated code knows how.
+    pub large: Option<TakeLarge>,
 }
 
 impl MessageType {
@@ -26,15 +29,24 @@ impl MessageType {
     pub const UNKNOWN: Self = Self {
         name: "",
         files: &[],
+        large: None,
     };
 }
+
+impl PartialEq for MessageType {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.files) == (other.name, other.files)
+    }
+}
+
+impl Eq for MessageType {}
 
 impl fmt::Debug for MessageType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageType")
             .field("name", &self.name)
             .field("files", &format_args!("{} bytes", self.files.len()))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -271,6 +283,25 @@ pub fn encode<'a, M: Message>(
         message::encode(message, Format::Protobuf)
     } else {
         encode_by(message, format, table(), of)
+    }
+}
+
+/// Like [`encode`], for who has no more use for the message: what is large in it need not be copied.
+///
+/// # Errors
+///
+/// Those of [`encode`].
+#[inline]
+pub fn into_body<'a, M: Message>(
+    message: M,
+    format: Format,
+    table: impl FnOnce() -> &'a dyn FormatTable,
+    of: &MessageType,
+) -> Result<Body, Status> {
+    if matches!(format, Format::Protobuf) {
+        message::into_body(message, of)
+    } else {
+        encode_by(&message, format, table(), of).map(Body::from)
     }
 }
 

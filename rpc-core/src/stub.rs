@@ -2,24 +2,20 @@
 
 mod streams;
 
+pub use crate::large_field::take_largest;
 pub use prost;
 pub use streams::{IncomingStream, IncomingUpload};
 
-use crate::message::{self, Message};
+use crate::message::Message;
 use crate::{Code, Context, Format, MessageType, Request, Response, Status, serialize};
 
 /// An incoming call between the bytes and the handler.
 #[derive(Debug)]
 pub struct Incoming {
     context: Context,
-    /// Present if the call is not in protobuf. Behind a pointer, as hardly a call has one and all are moved with it.
-    other: Option<Box<Other>>,
-}
-
-/// What has to be known for a reply that is not protobuf.
-#[derive(Debug)]
-struct Other {
+    /// What the reply is written in, as the request was.
     format: Format,
+    /// The type of the reply.
     of: &'static MessageType,
 }
 
@@ -32,19 +28,17 @@ impl Incoming {
     pub fn open<M: Message>(request: Request) -> Result<(Self, M), Status> {
         let (format, method) = (request.format(), request.method());
         let (context, body) = request.into_parts();
-        if matches!(format, Format::Protobuf) {
-            let message = M::decode(Format::Protobuf, body)?;
-            let call = Self {
-                context,
-                other: None,
-            };
-            return Ok((call, message));
-        }
         let table = || context.scope().formats();
-        let message = serialize::decode(format, table, &method.request, body)?;
+        let message = serialize::decode(format, table, &method.request, body.into_bytes())?;
         let of = &method.reply;
-        let other = Some(Box::new(Other { format, of }));
-        Ok((Self { context, other }, message))
+        Ok((
+            Self {
+                context,
+                format,
+                of,
+            },
+            message,
+        ))
     }
 
     /// What the call carries beside its message.
@@ -58,17 +52,14 @@ impl Incoming {
     ///
     /// The handler's, or that the reply cannot be written.
     pub fn close<M: Message>(self, result: Result<M, Status>) -> Result<Response, Status> {
-        let Self { context, other } = self;
-        let response = match other {
-            None => Response::new(message::encode(&result?, Format::Protobuf)?),
-            Some(other) => {
-                let table = || context.scope().formats();
-                let body = serialize::encode(&result?, other.format, table, other.of)?;
-                let mut response = Response::new(body);
-                response.set_format(other.format);
-                response
-            }
-        };
+        let Self {
+            context,
+            format,
+            of,
+        } = self;
+        let table = || context.scope().formats();
+        let mut response = Response::new(serialize::into_body(result?, format, table, of)?);
+        response.set_format(format);
         Ok(match context.into_trailer() {
             None => response,
             Some(trailer) => response.with_trailer(trailer),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use rpc_core::stream::{Inbound, Outbound, Packing, StreamCall, Terms};
 use rpc_core::stub::{IncomingStream, IncomingUpload};
 use rpc_core::{
-    Bytes, Code, Compression, Format, Idempotency, MethodDescriptor, Raw, Request, Response,
+    Body, Bytes, Code, Compression, Format, Idempotency, MethodDescriptor, Raw, Request, Response,
     Service, Shape, Status, park,
 };
 
@@ -405,7 +405,7 @@ fn a_server_stream_needs_its_request() {
 
 #[test]
 fn a_request_without_a_stream_has_no_such_method() {
-    let request = || Request::new(&ECHO, rpc_core::Context::background(), Bytes::new());
+    let request = || Request::new(&ECHO, rpc_core::Context::background(), Body::new());
     let status = park::wait(echo(request())).unwrap().unwrap_err();
     assert_eq!(status.code(), Code::NoMethod);
     assert!(status.message().contains("/test.Talk/Echo"), "{status}");
@@ -425,7 +425,7 @@ fn a_caller_who_is_gone_is_no_end_of_messages() {
         }
     };
     let request = || {
-        let mut request = Request::new(&SUM, rpc_core::Context::background(), Bytes::new());
+        let mut request = Request::new(&SUM, rpc_core::Context::background(), Body::new());
         let (ours, theirs) = rpc_core::stream::Pipe::pair();
         request.set_pipe(theirs);
         (request, ours)

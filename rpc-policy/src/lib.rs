@@ -5,7 +5,7 @@
 //! filters in [`filter`] bring traffic to them.
 //!
 //! ```
-//! use rpc_core::{Bytes, Code, Context, Filter, MethodDescriptor, Request, Response, Service, Status, park};
+//! use rpc_core::{Body, Code, Context, Filter, MethodDescriptor, Request, Response, Service, Status, park};
 //! use rpc_policy::filter::RateLimit;
 //!
 //! # static METHOD: MethodDescriptor = MethodDescriptor {
@@ -28,7 +28,7 @@
 //! }
 //!
 //! let limited = RateLimit::per_second(10).burst(1).around(Mirror);
-//! let request = Request::new(&METHOD, Context::background(), Bytes::new());
+//! let request = Request::new(&METHOD, Context::background(), Body::new());
 //! let first = park::wait(limited.call(request.clone())).unwrap();
 //! let second = park::wait(limited.call(request)).unwrap();
 //! assert!(first.is_ok());

@@ -131,8 +131,8 @@ fn pack(mut response: Response, compression: Compression, bodies: &Bodies) -> Re
     }
     let codecs = &bodies.packing().codecs;
     // What cannot be packed so, such as the ambiguous number 2, is sent as it is.
-    if let Ok(Some(packed)) = codecs.compress(compression, response.body()) {
-        *response.body_mut() = packed;
+    if let Ok(Some(packed)) = codecs.compress(compression, &response.body().to_bytes()) {
+        *response.body_mut() = packed.into();
         response.set_compression(compression);
     }
     response
@@ -158,13 +158,15 @@ impl<S: Service> Service for Unpacked<S> {
 impl<S> Unpacked<S> {
     fn unpack(&self, mut request: Request) -> Result<Request, Status> {
         let Packing { codecs, bytes_max } = self.bodies.packing();
-        let unpacked = codecs.decompress(request.compression(), request.body(), *bytes_max);
-        *request.body_mut() = unpacked.map_err(|error| {
+        let body = request.body().to_bytes();
+        let unpacked = codecs.decompress(request.compression(), &body, *bytes_max);
+        let unpacked = unpacked.map_err(|error| {
             Status::new(
                 Code::Malformed,
                 format!("the body of the request cannot be unpacked: {error}"),
             )
         })?;
+        *request.body_mut() = unpacked.into();
         request.set_compression(Compression::None);
         Ok(request)
     }

@@ -232,7 +232,11 @@ impl Desk {
         if let Some(deadline) = arrived.deadline {
             context.narrow(deadline);
         }
-        let mut request = Request::new(arrived.way.route.method, context, inbound.body(shelf));
+        let mut request = Request::new(
+            arrived.way.route.method,
+            context,
+            inbound.body(shelf).into(),
+        );
         request.set_format(inbound.format());
         request.set_compression(inbound.compression());
         request.set_exchange(inbound.reply_to.exchange());

@@ -279,7 +279,7 @@ pub(crate) fn no_method(path: &[u8]) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use rpc_core::{Bytes, Idempotency, ServiceDescriptor, Shape};
+    use rpc_core::{Idempotency, ServiceDescriptor, Shape};
     use rpc_net::mailbox::Mailbox;
 
     use super::*;
@@ -311,7 +311,7 @@ mod tests {
 
     impl Service for Silent {
         async fn call(&self, _: Request) -> Result<Response, Status> {
-            Ok(Response::new(Bytes::new()))
+            Ok(Response::empty())
         }
     }
 

@@ -15,8 +15,8 @@ use rpc_core::serialize::FormatTable;
 use rpc_core::stream::Terms;
 use rpc_core::time::Sleep;
 use rpc_core::{
-    Bytes, Cause, Clock, Code, Compression, Context, Deadline, Format, Request, Response, Scope,
-    Service, Site, Status,
+    Cause, Clock, Code, Compression, Context, Deadline, Format, Request, Response, Scope, Service,
+    Site, Status,
 };
 use rpc_server::Router;
 
@@ -207,9 +207,11 @@ impl Loopback {
         let packed_as = response.compression();
         if packed_as != Compression::None {
             let max = self.limits.decompressed_bytes_max;
-            let unpacked = Codecs::default().decompress(packed_as, response.body(), max);
-            *response.body_mut() = unpacked
+            let body = response.body().to_bytes();
+            let unpacked = Codecs::default()
+                .decompress(packed_as, &body, max)
                 .map_err(|error| Status::new(Code::ResponseMalformed, error.to_string()))?;
+            *response.body_mut() = unpacked.into();
             response.set_compression(Compression::None);
         }
         Ok(response)
@@ -248,7 +250,7 @@ impl Service for Loopback {
         };
         match result {
             // Nobody is told what became of it.
-            _ if exchange == Exchange::OneWay => Ok(Response::new(Bytes::new())),
+            _ if exchange == Exchange::OneWay => Ok(Response::empty()),
             Ok(response) => self.unpacked(response),
             Err(status) => Err(self.carried(&status)),
         }

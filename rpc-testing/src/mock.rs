@@ -114,7 +114,7 @@ impl Mock {
         let unary = unary.filter(|request| request.method().path == path);
         let unary = unary.map(|request| {
             let of = &request.method().request;
-            (request.format(), of, request.into_body())
+            (request.format(), of, request.into_body().into_bytes())
         });
         let streamed = lock(&self.shared.streamed);
         let streamed = streamed

@@ -32,7 +32,7 @@ struct Named(&'static str);
 impl Service for Named {
     async fn call(&self, request: Request) -> Result<Response, Status> {
         let said = format!("{} {} {}", self.0, request.method().name, request.path());
-        Ok(Response::new(Bytes::from(said)))
+        Ok(Response::new(said.into()))
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rpc_codec::connection::{ClientConnection, RequestIds};
 use rpc_codec::{Limits, WriteQueue};
 use rpc_core::{
-    Bytes, Call, Cause, Clock, Code, Context, Deadline, Idempotency, MethodDescriptor, Raw,
-    Request, Scope, Shape, Status,
+    Body, Call, Cause, Clock, Code, Context, Deadline, Idempotency, MethodDescriptor, Raw, Request,
+    Scope, Shape, Status,
 };
 use rpc_server::{Router, Server};
 use rpc_testing::Sim;
@@ -140,7 +140,7 @@ fn r3_ids_wrap_around_and_skip_those_that_wait() {
     let mut connection = ClientConnection::new(Arc::new(Limits::client()), clock.now());
     let mut output = WriteQueue::new();
     let mut start = |ids: &mut RequestIds| {
-        let request = Request::new(&DESK.methods[0], Context::background(), Bytes::new());
+        let request = Request::new(&DESK.methods[0], Context::background(), Body::new());
         let started = connection.start(7, &request, ids, &mut output, clock.now());
         started.unwrap().0
     };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use rpc_codec::Limits;
 use rpc_core::stream::{Inbound, Outbound, Pipe};
 use rpc_core::stub::{Incoming, IncomingStream, IncomingUpload};
-use rpc_core::{Bytes, Code, Context, Mount, Request, Response, Service, Status};
+use rpc_core::{Body, Code, Context, Mount, Request, Response, Service, Status};
 use rpc_server::{Router, Server};
 use rpc_testing::{Sim, SimServer};
 use support::talk::{TALK, TalkClient};
@@ -514,7 +514,7 @@ fn an_end_that_the_loop_finds_out_while_it_writes_wakes_the_caller_at_once() {
     let server = sim.server(Router::new().mount(mount));
     let channel = sim.client(server);
     let (ours, theirs) = Pipe::pair();
-    let mut request = Request::new(&TALK.methods[2], Context::background(), Bytes::new());
+    let mut request = Request::new(&TALK.methods[2], Context::background(), Body::new());
     request.set_pipe(theirs);
     let service = channel.clone();
     let ended = sim.start(async move { service.call(request).await });

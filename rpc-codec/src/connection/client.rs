@@ -431,7 +431,7 @@ fn read_success(
         )
     })?;
     let (body, attachment) = after_head.split_at_checked(body_len).unwrap_or_default();
-    let mut response = Response::new(frame.keep(body, shelf));
+    let mut response = Response::new(frame.keep(body, shelf).into());
     response.set_format(numbers::format(head.content_type));
     response.set_compression(numbers::compression(head.content_encoding));
     if !attachment.is_empty() {

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Bytes, Code, Metadata, Request, Response, Status};
+use rpc_core::{Code, Metadata, Request, Response, Status};
 
 use super::client::Answer;
 use super::input::{Frame, Shelf};
@@ -449,7 +449,7 @@ impl ClientStreams {
 }
 
 fn trailer(metadata: Metadata) -> Response {
-    let mut response = Response::new(Bytes::new());
+    let mut response = Response::empty();
     if !metadata.is_empty() {
         *response.metadata_mut() = metadata;
     }

@@ -84,7 +84,7 @@ impl Outgoing {
         })?;
         output.put_body(request.body());
         if attachment_size > 0 {
-            output.put_body(request.attachment());
+            output.put_bytes(request.attachment());
         }
         Ok(())
     }
@@ -195,6 +195,7 @@ fn too_long(what: &str) -> Status {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use rpc_core::Body;
     use rpc_core::message::Format;
     use rpc_core::{Cause, Deadline, Idempotency, Shape};
     use std::time::Duration;
@@ -246,7 +247,7 @@ mod tests {
                 context.set_names(&caller, "callee");
                 context.narrow(Deadline::new(now + Duration::from_secs(9), Cause::Own));
                 context.metadata_mut().insert("key", "value");
-                let mut request = Request::new(method, context, Bytes::from_static(b"body"));
+                let mut request = Request::new(method, context, "body".into());
                 request.set_format(Format::Json);
                 request.set_attachment(Bytes::from_static(b"attached"));
                 let id = number << (3 * number) | round;
@@ -277,7 +278,7 @@ mod tests {
         let mut context = Context::background();
         let at = now + Duration::from_secs(4_000_000);
         context.narrow(Deadline::new(at, Cause::Own));
-        let mut request = Request::new(&METHODS[0], context, Bytes::new());
+        let mut request = Request::new(&METHODS[0], context, Body::new());
         request.set_exchange(Exchange::OneWay);
         let head = head_of(&mut Outgoing::default(), u32::MAX, &request, now);
         let head = RequestHead::decode(&head).unwrap();

@@ -156,7 +156,7 @@ impl ServerConnection {
     /// those. A request that crosses the FIN which follows is lost, and who has heard this knows that it was not run.
     pub fn tell_of_leaving(&mut self, output: &mut WriteQueue, now: Instant) {
         let nobody = ReplyTo::unread(FrameHeader::unary(NOBODYS_CALL, 0));
-        let nothing = Response::new(bytes::Bytes::new());
+        let nothing = Response::empty();
         write_answer(&nobody, Ok(nothing), true, &self.limits, output);
         self.has_told = true;
         self.active_at = now;
@@ -499,7 +499,7 @@ fn write_success(
     })?;
     output.put_body(response.body());
     if attachment_size > 0 {
-        output.put_body(response.attachment());
+        output.put_bytes(response.attachment());
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub(crate) fn put_data(id: StreamId, message: &Bytes, output: &mut WriteQueue) {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let header = header(DATA, id, length.saturating_add(HEADER_LEN));
     output.put_with(|out| out.extend_from_slice(&header.encode()));
-    output.put_body(message);
+    output.put_bytes(message);
 }
 
 /// Appends a FEEDBACK.

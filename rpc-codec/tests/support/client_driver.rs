@@ -196,7 +196,8 @@ impl Driver {
         if random.once_in(4) {
             context.metadata_mut().insert("key", "value");
         }
-        let mut request = Request::new(&METHOD, context, Bytes::from(vec![random.byte(); length]));
+        let body = vec![random.byte(); length].into();
+        let mut request: Request = Request::new(&METHOD, context, body);
         let is_one_way = random.once_in(4);
         if is_one_way {
             request.set_exchange(Exchange::OneWay);
@@ -204,7 +205,7 @@ impl Driver {
         if random.once_in(4) {
             request.set_attachment(Bytes::from_static(b"attached"));
         }
-        let payload = [&request.body()[..], &request.attachment()[..]].concat();
+        let payload = [&request.body().to_bytes()[..], &request.attachment()[..]].concat();
         let queued = self.wire.output.len();
         let (output, now) = (&mut self.wire.output, self.wire.now);
         let started = self
@@ -350,7 +351,7 @@ fn same(answer: Answer, frame: &Frame) -> Result<(), String> {
     match (answer.result, body_len) {
         (Ok(response), Some(body_len)) => {
             let is_whole = (head.ret, head.func_ret) == (0, 0)
-                && response.body()[..] == frame.rest[..body_len]
+                && *response.body() == frame.rest[..body_len]
                 && response.attachment()[..] == frame.rest[body_len..];
             demand(is_whole, "an answer comes out as it was sent")
         }

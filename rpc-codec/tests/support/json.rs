@@ -47,6 +47,7 @@ pub(crate) fn shapes() -> MessageType {
     MessageType {
         name: "test.json.Shapes",
         files,
+        large: None,
     }
 }
 

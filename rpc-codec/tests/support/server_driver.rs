@@ -356,7 +356,7 @@ impl Driver {
         if random.once_in(4) {
             return (Err(Status::internal("x".repeat(length))), None);
         }
-        let mut response = Response::new(Bytes::from(vec![random.byte(); length]));
+        let mut response: Response = Response::new(vec![random.byte(); length].into());
         if random.once_in(4) {
             response.set_attachment(Bytes::from_static(b"attached"));
         }
@@ -366,7 +366,7 @@ impl Driver {
             response.metadata_mut().insert("key", value);
         }
         let fits = length + metadata_length < FRAME_BYTES_MAX;
-        let payload = [&response.body()[..], &response.attachment()[..]].concat();
+        let payload = [&response.body().to_bytes()[..], &response.attachment()[..]].concat();
         (Ok(response), fits.then(|| payload.into()))
     }
 

@@ -14,7 +14,7 @@ use rpc_codec::{Limits, ProtocolError, WriteQueue};
 use rpc_core::message::Exchange;
 use rpc_core::method::{Idempotency, Shape};
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Code, Context as Cx, MethodDescriptor, Request, Response, Status};
+use rpc_core::{Body, Code, Context as Cx, MethodDescriptor, Request, Response, Status};
 
 use super::reference::{self, Frame};
 use super::wire::{Wire, demand};
@@ -314,7 +314,7 @@ impl End for Server {
         if inbound.reply_to.exchange() == Exchange::Stream {
             self.waits.push(inbound.reply_to);
         } else {
-            let result = Ok(Response::new(Bytes::new()));
+            let result = Ok(Response::empty());
             self.machine
                 .respond(inbound.reply_to, result, false, rest.output, rest.now);
         }
@@ -393,7 +393,7 @@ impl Server {
         let user = self.users.remove(&key).expect("a stream");
         let to = user.to.expect("it is owed an end");
         let result = match wire.random.below(3) {
-            0 => Ok(Response::new(Bytes::new())),
+            0 => Ok(Response::empty()),
             1 => Err(Status::service(7, "no")),
             _ => Err(Status::internal("boom")),
         };
@@ -452,7 +452,7 @@ impl End for Client {
             return Ok(());
         }
         let (ours, theirs) = Pipe::pair();
-        let request = Request::new(&METHOD, Cx::background(), Bytes::new());
+        let request = Request::new(&METHOD, Cx::background(), Body::new());
         let (terms, waker) = (Terms::plain().clone(), Waker::noop().clone());
         let (token, output) = (self.next_token, &mut wire.output);
         let opened = self

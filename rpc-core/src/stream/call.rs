@@ -13,7 +13,7 @@ use crate::call::background;
 use crate::message::Message;
 use crate::metadata::Key;
 use crate::{
-    Bytes, Compression, Context, Format, MethodDescriptor, Request, Service, Status, park,
+    Body, Bytes, Compression, Context, Format, MethodDescriptor, Request, Service, Status, park,
 };
 
 /// A stream to be opened: generated clients return one. It does nothing until it is [opened](StreamCall::open).
@@ -116,7 +116,7 @@ impl<S: Service + 'static, K: Kind> StreamCall<S, K> {
             context.metadata_mut().insert(key, value);
         }
         let (ours, theirs) = Pipe::pair();
-        let mut request = Request::new(self.method, context, Bytes::new());
+        let mut request = Request::new(self.method, context, Body::new());
         request.set_format(self.format);
         request.set_compression(self.compression);
         request.set_timeout(self.timeout);

@@ -162,7 +162,7 @@ impl<T: Message> Inbound<T> {
         let end = match &self.call {
             None => match ready!(read) {
                 Some(Err(status)) => Err(status),
-                _ => Ok(Response::new(Bytes::new())),
+                _ => Ok(Response::empty()),
             },
             Some(call) => {
                 let over = call.poll(Half::Reads, cx);

@@ -187,7 +187,6 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::Bytes;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -246,7 +245,7 @@ mod tests {
         let call = Running::new(Box::pin(poll_fn(move |cx| {
             *seen.lock().unwrap() = Some(cx.waker().clone());
             if is_over.load(Ordering::SeqCst) {
-                Poll::Ready(Ok(Response::new(Bytes::new())))
+                Poll::Ready(Ok(Response::empty()))
             } else {
                 Poll::Pending
             }

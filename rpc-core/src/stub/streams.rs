@@ -2,7 +2,7 @@
 
 use crate::message::Message;
 use crate::stream::{Inbound, Outbound, Pipe, Terms, Writer, encoded};
-use crate::{Bytes, Code, Context, MessageType, Request, Response, Status};
+use crate::{Code, Context, MessageType, Request, Response, Status};
 
 /// An incoming stream whose handler writes its messages itself, or has none.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ fn opened(mut request: Request) -> Result<(Context, Pipe), Status> {
 }
 
 fn end(context: Context) -> Response {
-    let response = Response::new(Bytes::new());
+    let response = Response::empty();
     match context.into_trailer() {
         None => response,
         Some(trailer) => response.with_trailer(trailer),

@@ -23,7 +23,7 @@ pub(crate) mod tests {
     use rpc_core::method::{Idempotency, Shape};
     use rpc_core::scope::Scope;
     use rpc_core::time::Alarm;
-    use rpc_core::{Bytes, Clock, Context, ManualClock, MethodDescriptor, Request, Timer};
+    use rpc_core::{Body, Clock, Context, ManualClock, MethodDescriptor, Request, Timer};
 
     pub(crate) static METHOD: MethodDescriptor = method(Idempotency::Unknown);
     pub(crate) static IDEMPOTENT: MethodDescriptor = method(Idempotency::Idempotent);
@@ -51,7 +51,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn request(method: &'static MethodDescriptor, context: &Context) -> Request {
-        Request::new(method, context.clone(), Bytes::new())
+        Request::new(method, context.clone(), Body::new())
     }
 
     struct Impatient(ManualClock);

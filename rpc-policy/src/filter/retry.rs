@@ -136,7 +136,7 @@ mod tests {
     use std::time::Instant;
 
     use rpc_core::stream::Pipe;
-    use rpc_core::{Bytes, Cause, Deadline, park};
+    use rpc_core::{Cause, Deadline, park};
 
     use super::*;
     use crate::filter::tests::{IDEMPOTENT, METHOD, context, request};
@@ -166,7 +166,7 @@ mod tests {
             self.calls.lock().unwrap().push(request.context().now());
             match self.failures.lock().unwrap().pop() {
                 Some(status) => Err(status),
-                None => Ok(Response::new(Bytes::new())),
+                None => Ok(Response::empty()),
             }
         }
     }

@@ -180,7 +180,7 @@ proptest! {
         let mut sent = [Vec::new(), Vec::new()];
         for (number, length) in pieces.iter().enumerate() {
             let piece = bytes(*length, u8::try_from(number).unwrap());
-            sides[number % 2].queue.put_body(&Bytes::from(piece.clone()));
+            sides[number % 2].queue.put_bytes(&Bytes::from(piece.clone()));
             sent[number % 2].extend(piece);
         }
         while sides[0].heard.len() < sent[1].len() || sides[1].heard.len() < sent[0].len() {
@@ -217,7 +217,7 @@ fn an_end_without_the_end_of_tls_is_an_error() {
 #[test]
 fn plaintext_that_nobody_takes_is_not_piled_up() {
     let [mut client, mut server] = shaken(pair([vec![CAPACITY], vec![CAPACITY]], 100));
-    client.queue.put_body(&Bytes::from(bytes(1 << 20, 0)));
+    client.queue.put_bytes(&Bytes::from(bytes(1 << 20, 0)));
     for _ in 0..200 {
         client.turn();
         server.turn();
@@ -234,7 +234,7 @@ fn plaintext_that_nobody_takes_is_not_piled_up() {
 #[test]
 fn records_that_wait_for_the_socket_are_bounded() {
     let [mut client, _server] = shaken(pair([vec![CAPACITY], vec![CAPACITY]], 100));
-    client.queue.put_body(&Bytes::from(bytes(1 << 20, 0)));
+    client.queue.put_bytes(&Bytes::from(bytes(1 << 20, 0)));
     for _ in 0..50 {
         client.turn();
     }
