@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::input::{Frame, Input};
 use crate::frame::{self, Decoded, FrameHeader, HEADER_BYTES};
+use crate::head::ResponseHead;
 use crate::{Limits, ProtocolError, WriteQueue};
 
 /// Cuts frames out of a stream of bytes.
@@ -133,6 +134,33 @@ pub(super) fn put_head(
         }
         outcome.map(|_| ())
     })
+}
+
+/// The same for an answer that says no more than which request it answers, as most do. Header and head are made on the
+/// stack and appended at once, where [`put_head`] has to look for room with each piece.
+#[inline]
+pub(super) fn put_id_head(
+    header: FrameHeader,
+    request_id: u32,
+    payload: usize,
+    limits: &Limits,
+    output: &mut WriteQueue,
+) -> Result<(), TooLong> {
+    let (head, length) = ResponseHead::of_id(request_id);
+    let (head_len, total_len) = lengths(HEADER_BYTES + length, payload, limits)?;
+    let header = FrameHeader {
+        total_len,
+        head_len,
+        ..header
+    };
+    output.put_with(|out| {
+        // More than counts, and then less again: a copy whose length is known takes no call.
+        let end = out.len() + HEADER_BYTES + length;
+        out.extend_from_slice(&header.encode());
+        out.extend_from_slice(&head);
+        out.truncate(end);
+    });
+    Ok(())
 }
 
 /// The lengths of a head and its frame.

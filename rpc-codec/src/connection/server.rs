@@ -16,7 +16,7 @@ use rpc_core::message::Exchange;
 use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Code, Compression, Metadata, Response, Status};
 
-use super::framing::{Framing, Glitches, TooLong, put_head};
+use super::framing::{Framing, Glitches, TooLong, put_head, put_id_head};
 use super::inbound::{Inbound, ReplyTo, StreamGone};
 use super::input::{Frame, Input, Shelf};
 use super::server_streams::{Heard, Hearing, ServerStreams};
@@ -487,10 +487,14 @@ fn write_success(
         .body()
         .len()
         .saturating_add(response.attachment().len());
-    put_head(to.header(), payload, limits, output, |out| {
-        head.encode(response.metadata(), out);
-    })
-    .map_err(|what| match what {
+    let written = if head.is_of_id() && response.metadata().is_empty() {
+        put_id_head(to.header(), head.request_id, payload, limits, output)
+    } else {
+        put_head(to.header(), payload, limits, output, |out| {
+            head.encode(response.metadata(), out);
+        })
+    };
+    written.map_err(|what| match what {
         TooLong::Head => too_long("its metadata does not fit the head"),
         TooLong::Frame => too_long(&format!(
             "{payload} bytes do not fit a frame of {} at most",

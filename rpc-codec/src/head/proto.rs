@@ -140,13 +140,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Numbers of one byte are most: tags, and lengths of names. They are read in place, the others by a call.
+    /// Numbers of one byte are most: tags, and lengths of names. They are read in place, and so are those of two, as ids and
+    /// times are; the others by a call.
     #[inline]
     fn varint(&mut self) -> Result<u64, HeadError> {
         match *self.rest {
             [byte, ref rest @ ..] if byte < 0x80 => {
                 self.rest = rest;
                 Ok(u64::from(byte))
+            }
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
             }
             _ => self.long_varint(),
         }
@@ -276,6 +281,33 @@ impl<B: BufMut> Sink for Writer<'_, B> {
     }
 }
 
+/// The most bytes that a number of 32 bits takes with its tag.
+pub(crate) const NUMBER_MAX: usize = 6;
+
+/// A number in one of the first fifteen fields as [`Sink::number`] writes it, and how many bytes of that count.
+#[inline]
+pub(crate) fn short_number(field: u32, value: u32) -> ([u8; NUMBER_MAX], usize) {
+    debug_assert!(field < 16, "its tag takes one byte");
+    let mut bytes = [0; NUMBER_MAX];
+    if value == 0 {
+        return (bytes, 0);
+    }
+    let [tag, digits @ ..] = &mut bytes;
+    [*tag, ..] = Tag::new(field, VARINT).0.to_le_bytes();
+    let (mut rest, mut length) = (value, 1);
+    for digit in digits {
+        let [low, ..] = rest.to_le_bytes();
+        rest >>= 7;
+        length += 1;
+        if rest == 0 {
+            *digit = low;
+            break;
+        }
+        *digit = low | 0x80;
+    }
+    (bytes, length)
+}
+
 impl<B: BufMut> Writer<'_, B> {
     /// A tag and what follows it: a number, or the length of bytes. Short ones are appended at once, because each
     /// append to a buffer that grows costs a look at its room.
@@ -354,6 +386,18 @@ mod tests {
                 Writer(&mut bytes).varint(value);
                 assert_eq!(varint(&bytes), Ok(value));
                 assert_eq!(bytes.len(), varint_len(value));
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_on_the_stack_is_the_number_that_is_written() {
+        for bits in 0..32 {
+            for value in [1_u32 << bits, (1 << bits) - 1, u32::MAX >> bits] {
+                let mut written = Vec::new();
+                Writer(&mut written).number(3, value);
+                let (bytes, length) = short_number(3, value);
+                assert_eq!(bytes[..length], written);
             }
         }
     }
