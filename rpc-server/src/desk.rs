@@ -209,7 +209,9 @@ impl Desk {
         let scope = self.scopes.get(found.link)?;
         let shelf = io.shelf();
         let mut context = Context::new(scope);
-        context.set_metadata(inbound.metadata(shelf));
+        if inbound.has_metadata() {
+            context.set_metadata(inbound.metadata(shelf));
+        }
         context.set_names(inbound.caller(), inbound.callee());
         context.set_marks(inbound.marks());
         if let Some(deadline) = found.deadline {

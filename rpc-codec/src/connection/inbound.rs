@@ -141,6 +141,12 @@ impl<'a> Inbound<'a> {
         self.reply_to.marks
     }
 
+    /// Whether there is metadata.
+    #[inline]
+    pub fn has_metadata(&self) -> bool {
+        self.has_metadata
+    }
+
     /// The metadata, to be read when somebody asks.
     #[inline]
     pub fn metadata(&self, shelf: &mut Shelf) -> Metadata {
