@@ -136,8 +136,8 @@ pub(super) fn put_head(
     })
 }
 
-/// The same for an answer that says no more than which request it answers, as most do. Header and head are made on the
-/// stack and appended at once, where [`put_head`] has to look for room with each piece.
+/// The same for an answer that says no more than which request it answers. Header and head are made on the stack and appended
+/// at once, where [`put_head`] has to look for room with each piece. `false` if the frame is too long.
 #[inline]
 pub(super) fn put_id_head(
     header: FrameHeader,
@@ -145,9 +145,11 @@ pub(super) fn put_id_head(
     payload: usize,
     limits: &Limits,
     output: &mut WriteQueue,
-) -> Result<(), TooLong> {
+) -> bool {
     let (head, length) = ResponseHead::of_id(request_id);
-    let (head_len, total_len) = lengths(HEADER_BYTES + length, payload, limits)?;
+    let Ok((head_len, total_len)) = lengths(HEADER_BYTES + length, payload, limits) else {
+        return false;
+    };
     let header = FrameHeader {
         total_len,
         head_len,
@@ -160,7 +162,7 @@ pub(super) fn put_id_head(
         out.extend_from_slice(&head);
         out.truncate(end);
     });
-    Ok(())
+    true
 }
 
 /// The lengths of a head and its frame.

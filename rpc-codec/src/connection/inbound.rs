@@ -43,32 +43,45 @@ pub struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    /// Reads the head of a unary frame. A head that cannot be read is answered under the id that the fixed header has.
+    /// Reads the head of a unary frame, and says how many of the bytes behind it are body. What is wrong is found here, before
+    /// there is a request that would have to be moved past it. A head that cannot be read is answered under the id that
+    /// the fixed header has.
     #[inline]
-    pub(super) fn read(
+    pub(super) fn read_head(
         header: FrameHeader,
         frame: Frame<'a>,
-        arrived_at: Instant,
-    ) -> Result<Self, (ReplyTo, Status)> {
+        head: &mut RequestHead<'a>,
+    ) -> Result<usize, (ReplyTo, Status)> {
         let after_header = frame.bytes.get(HEADER_BYTES..).unwrap_or_default();
         let (head_bytes, after_head) = after_header
             .split_at_checked(usize::from(header.head_len))
             .unwrap_or_default();
-        let head = match RequestHead::decode(head_bytes) {
-            Ok(head) => head,
-            Err(error) => return Err(unreadable(ReplyTo::unread(header), &error)),
-        };
-        let reply_to = ReplyTo::new(header, &head, frame.bytes.len());
+        if let Err(error) = head.read(head_bytes) {
+            return Err(unreadable(ReplyTo::unread(header), &error));
+        }
+        let reply_to = || ReplyTo::new(header, head, frame.bytes.len());
         let body_len = match head.body_len(after_head.len()) {
             Ok(length) => length,
-            Err(error) => return Err(unreadable(reply_to, &error)),
+            Err(error) => return Err(unreadable(reply_to(), &error)),
         };
         if head.call_type > 1 {
-            return Err(neither_unary_nor_one_way(reply_to, head.call_type));
+            return Err(neither_unary_nor_one_way(reply_to(), head.call_type));
         }
-        let head_end = HEADER_BYTES.saturating_add(head_bytes.len());
-        Ok(Self {
-            reply_to,
+        Ok(body_len)
+    }
+
+    /// The request of a unary frame whose head has been read.
+    #[inline]
+    pub(super) fn new(
+        header: FrameHeader,
+        frame: Frame<'a>,
+        head: &RequestHead<'a>,
+        body_len: usize,
+        arrived_at: Instant,
+    ) -> Self {
+        let head_end = HEADER_BYTES.saturating_add(usize::from(header.head_len));
+        Self {
+            reply_to: ReplyTo::new(header, head, frame.bytes.len()),
             arrived_at,
             caller: head.caller,
             callee: head.callee,
@@ -79,7 +92,7 @@ impl<'a> Inbound<'a> {
             frame,
             head_end: place(head_end),
             body_end: place(head_end.saturating_add(body_len)),
-        })
+        }
     }
 
     /// The opening of a stream, which has neither a body nor a timeout.

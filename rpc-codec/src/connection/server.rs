@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use rpc_core::message::Exchange;
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Code, Compression, Metadata, Response, Status};
+use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
 
 use super::framing::{Framing, Glitches, TooLong, put_head, put_id_head};
 use super::inbound::{Inbound, ReplyTo, StreamGone};
@@ -22,7 +22,7 @@ use super::input::{Frame, Input, Shelf};
 use super::server_streams::{Heard, Hearing, ServerStreams};
 use super::{Connection, DRAIN_MARK};
 use crate::frame::{FrameHeader, FrameKind};
-use crate::head::ResponseHead;
+use crate::head::{RequestHead, ResponseHead};
 use crate::limits::cut;
 use crate::stream::StreamId;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
@@ -212,20 +212,27 @@ impl ServerConnection {
         frame: Frame<'a>,
         arrived_at: Instant,
     ) -> Option<Inbound<'a>> {
-        match Inbound::read(header, frame, arrived_at) {
-            Ok(inbound) => {
-                self.in_flight += 1;
-                self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
-                self.over_budget |= self.bytes_in_flight >= self.limits.connection_bytes_max;
-                Some(inbound)
-            }
+        let mut head = RequestHead::default();
+        let body_len = match Inbound::read_head(header, frame, &mut head) {
+            Ok(length) => length,
             Err((to, status)) => {
-                let refusals = &mut self.rare.get_or_insert_default().refusals;
-                write_answer(&to, Err(status), false, &self.limits, refusals);
-                self.glitch();
-                None
+                self.refuse(&to, status);
+                return None;
             }
-        }
+        };
+        let inbound = Inbound::new(header, frame, &head, body_len, arrived_at);
+        self.in_flight += 1;
+        self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
+        self.over_budget |= self.bytes_in_flight >= self.limits.connection_bytes_max;
+        Some(inbound)
+    }
+
+    /// Answers a request that never reaches a handler.
+    #[cold]
+    fn refuse(&mut self, to: &ReplyTo, status: Status) {
+        let refusals = &mut self.rare.get_or_insert_default().refusals;
+        write_answer(to, Err(status), false, &self.limits, refusals);
+        self.glitch();
     }
 
     #[inline(never)]
@@ -443,12 +450,35 @@ fn write_answer(
         return;
     }
     let outcome = match result {
+        Ok(ref response) if !leaving && write_plain(to, response, limits, output) => Ok(()),
         Ok(response) => write_success(to, response, leaving, limits, output),
         Err(status) => Err(status),
     };
     if let Err(status) = outcome {
         write_failure(to, &status, leaving, limits, output);
     }
+}
+
+/// Writes a response of which the head says no more than which request it answers, as most are. `false` if it has more to
+/// say, or is too long.
+#[inline]
+fn write_plain(
+    to: &ReplyTo,
+    response: &Response,
+    limits: &Limits,
+    output: &mut WriteQueue,
+) -> bool {
+    let is_plain = to.marks == Marks::default()
+        && response.format() == Format::Protobuf
+        && response.compression() == Compression::None
+        && response.metadata().is_empty()
+        && response.attachment().is_empty();
+    let payload = response.body().len();
+    if !is_plain || !put_id_head(to.header(), to.request_id, payload, limits, output) {
+        return false;
+    }
+    output.put_body(response.body());
+    true
 }
 
 fn write_success(
@@ -487,14 +517,10 @@ fn write_success(
         .body()
         .len()
         .saturating_add(response.attachment().len());
-    let written = if head.is_of_id() && response.metadata().is_empty() {
-        put_id_head(to.header(), head.request_id, payload, limits, output)
-    } else {
-        put_head(to.header(), payload, limits, output, |out| {
-            head.encode(response.metadata(), out);
-        })
-    };
-    written.map_err(|what| match what {
+    put_head(to.header(), payload, limits, output, |out| {
+        head.encode(response.metadata(), out);
+    })
+    .map_err(|what| match what {
         TooLong::Head => too_long("its metadata does not fit the head"),
         TooLong::Frame => too_long(&format!(
             "{payload} bytes do not fit a frame of {} at most",

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 use rpc_core::Metadata;
 use rpc_core::metadata::Key;
 
-use super::proto::{Fields, LEVELS, Length, NUMBER_MAX, Sink, Writer, short_number};
+use super::proto::{Fields, LEVELS, Length, Sink, Writer, short_number};
 use super::{body_len, metadata};
 use crate::HeadError;
 
@@ -111,18 +111,8 @@ impl<'a> ResponseHead<'a> {
 
     /// The head that says no more than which request is answered, and how many of these bytes it takes.
     #[inline]
-    pub(crate) fn of_id(request_id: u32) -> ([u8; NUMBER_MAX], usize) {
+    pub(crate) fn of_id(request_id: u32) -> ([u8; 8], usize) {
         short_number(REQUEST_ID, request_id)
-    }
-
-    /// Whether it says no more than that, without metadata.
-    #[inline]
-    pub(crate) fn is_of_id(&self) -> bool {
-        let others = Self {
-            request_id: 0,
-            ..*self
-        };
-        others == Self::default()
     }
 
     /// Reads the metadata out of a whole head, for [`Metadata::unread`]. Keys and values share the memory of `raw`.
