@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::input::{Frame, Input};
 use crate::frame::{self, Decoded, FrameHeader, HEADER_BYTES};
-use crate::head::ResponseHead;
 use crate::{Limits, ProtocolError, WriteQueue};
 
 /// Cuts frames out of a stream of bytes.
@@ -136,37 +135,12 @@ pub(super) fn put_head(
     })
 }
 
-/// The same for an answer that says no more than which request it answers. Header and head are made on the stack and appended
-/// at once, where [`put_head`] has to look for room with each piece. `false` if the frame is too long.
-#[inline]
-pub(super) fn put_id_head(
-    header: FrameHeader,
-    request_id: u32,
+/// The lengths of a head and its frame.
+pub(super) fn lengths(
+    header_and_head: usize,
     payload: usize,
     limits: &Limits,
-    output: &mut WriteQueue,
-) -> bool {
-    let (head, length) = ResponseHead::of_id(request_id);
-    let Ok((head_len, total_len)) = lengths(HEADER_BYTES + length, payload, limits) else {
-        return false;
-    };
-    let header = FrameHeader {
-        total_len,
-        head_len,
-        ..header
-    };
-    output.put_with(|out| {
-        // More than counts, and then less again: a copy whose length is known takes no call.
-        let end = out.len() + HEADER_BYTES + length;
-        out.extend_from_slice(&header.encode());
-        out.extend_from_slice(&head);
-        out.truncate(end);
-    });
-    true
-}
-
-/// The lengths of a head and its frame.
-fn lengths(header_and_head: usize, payload: usize, limits: &Limits) -> Result<(u16, u32), TooLong> {
+) -> Result<(u16, u32), TooLong> {
     let head_len = header_and_head.saturating_sub(HEADER_BYTES);
     let head_len = u16::try_from(head_len).map_err(|_| TooLong::Head)?;
     let total_len = u32::try_from(header_and_head.saturating_add(payload))

@@ -16,12 +16,12 @@ use rpc_core::message::Exchange;
 use rpc_core::stream::{Pipe, Terms};
 use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
 
-use super::framing::{Framing, Glitches, TooLong, put_head, put_id_head};
+use super::framing::{Framing, Glitches, TooLong, lengths, put_head};
 use super::inbound::{Inbound, ReplyTo, StreamGone};
 use super::input::{Frame, Input, Shelf};
 use super::server_streams::{Heard, Hearing, ServerStreams};
 use super::{Connection, DRAIN_MARK};
-use crate::frame::{FrameHeader, FrameKind};
+use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::head::{RequestHead, ResponseHead};
 use crate::limits::cut;
 use crate::stream::StreamId;
@@ -460,7 +460,8 @@ fn write_answer(
 }
 
 /// Writes a response of which the head says no more than which request it answers, as most are. `false` if it has more to
-/// say, or is too long.
+/// say, or is too long. Header and head are made on the stack and appended at once, where [`put_head`] has to look for
+/// room with each piece.
 #[inline]
 fn write_plain(
     to: &ReplyTo,
@@ -473,14 +474,31 @@ fn write_plain(
         && response.compression() == Compression::None
         && response.metadata().is_empty()
         && response.attachment().is_empty();
-    let payload = response.body().len();
-    if !is_plain || !put_id_head(to.header(), to.request_id, payload, limits, output) {
+    if !is_plain {
         return false;
     }
+    let (head, length) = ResponseHead::of_id(to.request_id);
+    let lengths = lengths(HEADER_BYTES + length, response.body().len(), limits);
+    let Ok((head_len, total_len)) = lengths else {
+        return false;
+    };
+    let header = FrameHeader {
+        total_len,
+        head_len,
+        ..to.header()
+    };
+    output.put_with(|out| {
+        // More than counts, and then less again: a copy whose length is known takes no call.
+        let end = out.len() + HEADER_BYTES + length;
+        out.extend_from_slice(&header.encode());
+        out.extend_from_slice(&head);
+        out.truncate(end);
+    });
     output.put_body(response.body());
     true
 }
 
+#[inline(never)]
 fn write_success(
     to: &ReplyTo,
     mut response: Response,
@@ -544,6 +562,7 @@ fn mark_as_last(response: &mut Response, head: &ResponseHead<'_>) {
     }
 }
 
+#[cold]
 fn write_failure(
     to: &ReplyTo,
     status: &Status,
