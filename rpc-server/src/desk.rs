@@ -202,11 +202,11 @@ impl Desk {
 
     fn request(
         &self,
+        scope: &Arc<Scope>,
         inbound: &Inbound<'_>,
         found: Found<'_>,
         io: &mut IoOf<ServerDriver>,
-    ) -> Option<Request> {
-        let scope = self.scopes.get(found.link)?;
+    ) -> Request {
         let shelf = io.shelf();
         let mut context = Context::new(scope);
         if inbound.has_metadata() {
@@ -230,7 +230,7 @@ impl Desk {
         if self.shared.echoes_metadata {
             request.context().reply_with_own_metadata();
         }
-        Some(request)
+        request
     }
 
     /// Runs a request in place and answers it, unless its handler has to wait.
@@ -240,9 +240,10 @@ impl Desk {
         found: Found<'_>,
         io: &mut IoOf<ServerDriver>,
     ) {
-        let Some(request) = self.request(&inbound, found, io) else {
+        let Some(scope) = self.scopes.get(found.link) else {
             return;
         };
+        let request = self.request(scope, &inbound, found, io);
         let route = &found.way.route;
         let call = self.calls.next_key();
         let begin = self.begin_run(route);
@@ -289,9 +290,10 @@ impl Desk {
             Ok(permits) => permits,
             Err(status) => return self.refuse(inbound.reply_to, found, status, io),
         };
-        let Some(mut request) = self.request(&inbound, found, io) else {
+        let Some(scope) = self.scopes.get(found.link) else {
             return;
         };
+        let mut request = self.request(scope, &inbound, found, io);
         let call = self.calls.next_key();
         if is_stream(&inbound)
             && !self.open_stream(found.link, &inbound.reply_to, call, &mut request, io)
