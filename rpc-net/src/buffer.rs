@@ -144,9 +144,14 @@ impl ReadBuffer {
         }
     }
 
-    /// The first `length` bytes of the shared buffer.
-    pub(crate) fn shared(&self, length: usize) -> &[u8] {
-        self.shared.get(..length).unwrap_or_default()
+    /// Takes the shared buffer away while somebody looks at what is in it.
+    pub(crate) fn take_shared(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.shared)
+    }
+
+    /// Puts the shared buffer back.
+    pub(crate) fn put_shared(&mut self, buffer: Vec<u8>) {
+        self.shared = buffer;
     }
 
     /// Takes back the buffer of a large frame, for a later one.
@@ -361,7 +366,7 @@ mod tests {
             let Arrived::Shared(length) = filled.arrived else {
                 panic!("nothing large is under way");
             };
-            let input = buffer.shared(length);
+            let input = &buffer.shared[..length];
             if filled.read == 0 {
                 seen.extend_from_slice(input);
                 break;
@@ -389,7 +394,7 @@ mod tests {
                 let Arrived::Shared(first) = first.arrived else {
                     panic!("nobody knows yet that it is large");
                 };
-                tail.keep(buffer.shared(first), now, false);
+                tail.keep(&buffer.shared[..first], now, false);
                 let (whole, filled) = loop {
                     let filled = buffer.fill(&mut wire, &mut tail, length - first, 0, now);
                     if let Arrived::Own(whole, filled) = filled.unwrap().arrived {

@@ -288,22 +288,22 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         }
     }
 
-    /// Delivers what a read brought. The buffer is out of reach of everybody else meanwhile, so that events can be looked
+    /// Delivers what a read brought. Its buffer is out of reach of everybody else meanwhile, so that events can be looked
     /// at where they arrived.
     fn deliver_arrived(&mut self, key: Key, arrived: Arrived) {
         let now = self.io.now();
         match arrived {
             Arrived::Nothing => {}
             Arrived::Shared(length) => {
-                let buffer = std::mem::take(&mut self.buffer);
-                let input = Input::borrowed(buffer.shared(length), now);
+                let buffer = self.buffer.take_shared();
+                let input = Input::borrowed(buffer.get(..length).unwrap_or_default(), now);
                 let (rest, is_unseen) = self.deliver(key, input);
                 if let Some(link) = self.io.links.get_mut(key)
                     && !rest.is_empty()
                 {
                     link.tail.keep(rest, now, is_unseen);
                 }
-                self.buffer = buffer;
+                self.buffer.put_shared(buffer);
             }
             Arrived::Own(buffer, filled) => {
                 let (rest, is_unseen) = self.deliver(key, Input::owned(&buffer, filled, now));
@@ -415,8 +415,11 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     }
 
     fn empty_mailbox(&mut self) {
+        self.mailbox.drain(&mut self.letters);
+        if self.letters.is_empty() {
+            return;
+        }
         let mut letters = std::mem::take(&mut self.letters);
-        self.mailbox.drain(&mut letters);
         for letter in letters.drain(..) {
             match letter {
                 Letter::Mail(mail) => self.driver.mail(mail, &mut self.io),
@@ -429,8 +432,11 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     }
 
     fn fire_timers(&mut self) {
+        self.io.timers.expire(self.io.now(), &mut self.expired);
+        if self.expired.is_empty() {
+            return;
+        }
         let mut expired = std::mem::take(&mut self.expired);
-        self.io.timers.expire(self.io.now(), &mut expired);
         for due in expired.drain(..) {
             match due {
                 Due::Link(key) => self.look_after(key),
@@ -468,7 +474,10 @@ impl<D: Driver, W: Wire> Engine<D, W> {
     fn flush_dirty_links(&mut self) {
         let mut dirty = std::mem::take(&mut self.io.dirty);
         for key in dirty.drain(..) {
-            self.settle(key);
+            // Those that were read in this turn have been settled since.
+            if self.io.links.get(key).is_some_and(|link| link.is_dirty) {
+                self.settle(key);
+            }
         }
         // What became dirty meanwhile waits for the next turn.
         dirty.append(&mut self.io.dirty);
@@ -622,16 +631,7 @@ impl<D: Driver, W: Wire> Engine<D, W> {
         let Some(link) = self.io.links.get_mut(key) else {
             return;
         };
-        let machine_at = if link.is_finishing() {
-            None
-        } else {
-            link.machine.poll_timeout()
-        };
-        let Some(at) = [machine_at, link.stalls_at(), link.lingering_until()]
-            .into_iter()
-            .flatten()
-            .min()
-        else {
+        let Some(at) = link.due_at() else {
             return;
         };
         match link.timer {

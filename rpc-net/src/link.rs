@@ -145,6 +145,20 @@ impl<M: Connection> Link<M> {
         self.machine.poll_output(&mut self.output, now);
     }
 
+    /// When the connection is to be looked after: mostly that is for its machine alone to say.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        if self.trouble.is_none() {
+            return self.machine.poll_timeout();
+        }
+        let machine_at = if self.is_finishing() {
+            None
+        } else {
+            self.machine.poll_timeout()
+        };
+        let all = [machine_at, self.stalls_at(), self.lingering_until()];
+        all.into_iter().flatten().min()
+    }
+
     /// When a peer that takes nothing of what it asked for has had its time.
     pub(crate) fn stalls_at(&self) -> Option<Instant> {
         self.stalled_since()
@@ -162,10 +176,11 @@ impl<M> Link<M> {
     #[inline]
     pub(crate) fn write_out<W: Wire>(&mut self, wire: &mut W, now: Instant) -> io::Result<()> {
         while (!self.output.is_empty() || wire.holds_output()) && !self.is_blocked {
-            let offered = self
-                .output
-                .with_slices(|pieces| pieces.iter().map(|piece| piece.len()).sum::<usize>());
-            match self.output.with_slices(|pieces| wire.write(pieces)) {
+            let (offered, outcome) = self.output.with_slices(|pieces| {
+                let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
+                (offered, wire.write(pieces))
+            });
+            match outcome {
                 Ok(written) => {
                     self.output.advance(written);
                     self.note_progress(now);

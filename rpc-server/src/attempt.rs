@@ -21,10 +21,17 @@ pin_project! {
     }
 }
 
+impl<F> Attempt<F> {
+    /// One that has not failed.
+    pub(crate) fn begin(future: F) -> Self {
+        Self::Begun { future }
+    }
+}
+
 impl<F> From<Result<F, Status>> for Attempt<F> {
     fn from(begun: Result<F, Status>) -> Self {
         match begun {
-            Ok(future) => Self::Begun { future },
+            Ok(future) => Self::begin(future),
             Err(status) => Self::Failed {
                 status: Some(status),
             },

@@ -21,7 +21,6 @@ use crate::driver::{Alarm, Due, Mail, ServerDriver};
 use crate::in_place::{InPlace, Served, Ticket};
 use crate::place::Stopwatch;
 use crate::report::Report;
-use crate::router::Route;
 use crate::routes::Way;
 use crate::shared::Shared;
 use crate::streams::is_stream;
@@ -48,10 +47,13 @@ pub(crate) struct Desk {
 /// How long a call lasts until it gets a timer of its own.
 const WATCH_AFTER: Duration = Duration::from_millis(20);
 
-/// A request that found its method.
-struct Arrived<'a> {
+/// How long a call lasts that is answered in the turn that began it: within a turn no time passes.
+pub(crate) const AT_ONCE: Duration = Duration::ZERO;
+
+/// What was found out about a request. Apart from the request, which is large and stays where it is.
+#[derive(Clone, Copy)]
+struct Found<'a> {
     link: Key,
-    inbound: Inbound<'a>,
     way: &'a Way,
     deadline: Option<Deadline>,
 }
@@ -127,26 +129,26 @@ impl Desk {
         way: &Way,
         io: &mut IoOf<ServerDriver>,
     ) {
-        let deadline = self.deadline(&inbound, &way.route);
-        let arrived = Arrived {
+        let caller = Deadline::timeout_from_millis(inbound.timeout_ms());
+        let deadline = Deadline::earliest(inbound.arrived_at, way.timeout, None, caller);
+        let found = Found {
             link,
-            inbound,
             way,
             deadline,
         };
         // What was held back until nobody waits for it is not begun.
         if let Some(deadline) = deadline.filter(|deadline| deadline.is_over(io.now())) {
-            return self.refuse(arrived, timed_out(deadline), io);
+            return self.refuse(inbound.reply_to, found, timed_out(deadline), io);
         }
-        if let Err(status) = self.admit(&arrived, io.now()) {
-            return self.refuse(arrived, status, io);
+        if let Err(status) = self.admit(&inbound, found, io.now()) {
+            return self.refuse(inbound.reply_to, found, status, io);
         }
         // What a packed body grows to is unknown, so it is unpacked on a pool, never on the loop.
-        let is_plain = arrived.inbound.compression() == Compression::None;
-        if way.route.is_in_place() && is_plain && !is_stream(&arrived.inbound) {
-            self.serve_inline(arrived, io);
+        let is_plain = inbound.compression() == Compression::None;
+        if way.route.is_in_place() && is_plain && !is_stream(&inbound) {
+            self.serve_inline(inbound, found, io);
         } else {
-            self.serve_on_pool(arrived, io);
+            self.serve_on_pool(inbound, found, io);
         }
     }
 
@@ -165,14 +167,9 @@ impl Desk {
     pub(crate) fn end(&mut self, call: CallKey, status: Status, io: &mut IoOf<ServerDriver>) {
         if let Some(active) = self.take(call, io) {
             drop(active.handle);
-            self.answer(
-                active.link,
-                active.reply_to,
-                Some(active.method),
-                active.arrival,
-                Err(status),
-                io,
-            );
+            let elapsed = io.now().saturating_duration_since(active.arrival);
+            let (to, method) = (active.reply_to, Some(active.method));
+            self.answer(active.link, to, method, elapsed, Err(status), io);
         }
     }
 
@@ -187,77 +184,68 @@ impl Desk {
             if let Some(handle) = active.handle {
                 handle.detach();
             }
-            self.answer(
-                active.link,
-                active.reply_to,
-                Some(active.method),
-                active.arrival,
-                outcome,
-                io,
-            );
+            let elapsed = io.now().saturating_duration_since(active.arrival);
+            let (to, method) = (active.reply_to, Some(active.method));
+            self.answer(active.link, to, method, elapsed, outcome, io);
         }
     }
 
     /// Asks those at the door.
-    fn admit(&self, arrived: &Arrived<'_>, now: Instant) -> Result<(), Status> {
-        let mut arrival = Arrival::new(arrived.way.route.method);
-        arrival.caller_bytes = arrived.inbound.caller();
-        arrival.body_bytes = arrived.inbound.frame_bytes();
+    fn admit(&self, inbound: &Inbound<'_>, found: Found<'_>, now: Instant) -> Result<(), Status> {
+        let mut arrival = Arrival::new(found.way.route.method);
+        arrival.caller_bytes = inbound.caller();
+        arrival.body_bytes = inbound.frame_bytes();
         arrival.calls_in_flight = self.shared.calls.taken();
-        arrival.deadline = arrived.deadline;
+        arrival.deadline = found.deadline;
         self.shared.admit.admit(&arrival, now)
     }
 
-    fn deadline(&self, inbound: &Inbound<'_>, route: &Route) -> Option<Deadline> {
-        // How long a stream lasts is for its two ends to say. Only what was said where its service was mounted means it.
-        if route.method.shape.is_stream() {
-            let (service, method) = (route.service_timeout, route.method_timeout);
-            return Deadline::earliest(inbound.arrived_at, service, method, None);
-        }
-        let service = [self.shared.timeout, route.service_timeout]
-            .into_iter()
-            .flatten()
-            .min();
-        let caller = Deadline::timeout_from_millis(inbound.timeout_ms());
-        Deadline::earliest(inbound.arrived_at, service, route.method_timeout, caller)
-    }
-
-    fn request(&self, arrived: &Arrived<'_>, io: &mut IoOf<ServerDriver>) -> Option<Request> {
-        let scope = self.scopes.get(arrived.link)?;
-        let (inbound, shelf) = (&arrived.inbound, io.shelf());
+    fn request(
+        &self,
+        scope: &Arc<Scope>,
+        inbound: &Inbound<'_>,
+        found: Found<'_>,
+        io: &mut IoOf<ServerDriver>,
+    ) -> Request {
+        let shelf = io.shelf();
         let mut context = Context::new(scope);
-        context.set_metadata(inbound.metadata(shelf));
+        if inbound.has_metadata() {
+            context.set_metadata(inbound.metadata(shelf));
+        }
         context.set_names(inbound.caller(), inbound.callee());
         context.set_marks(inbound.marks());
-        if let Some(deadline) = arrived.deadline {
+        if let Some(deadline) = found.deadline {
             context.narrow(deadline);
         }
-        let mut request = Request::new(
-            arrived.way.route.method,
-            context,
-            inbound.body(shelf).into(),
-        );
+        let body = inbound.body(shelf).into();
+        let mut request = Request::new(found.way.route.method, context, body);
         request.set_format(inbound.format());
         request.set_compression(inbound.compression());
         request.set_exchange(inbound.reply_to.exchange());
         if inbound.has_attachment() {
             request.set_attachment(inbound.attachment(shelf));
         }
-        if arrived.way.is_any {
+        if found.way.is_any {
             request.set_path(String::from_utf8_lossy(inbound.func()));
         }
         if self.shared.echoes_metadata {
             request.context().reply_with_own_metadata();
         }
-        Some(request)
+        request
     }
 
     /// Runs a request in place and answers it, unless its handler has to wait.
-    fn serve_inline(&mut self, arrived: Arrived<'_>, io: &mut IoOf<ServerDriver>) {
-        let Some(request) = self.request(&arrived, io) else {
+    fn serve_inline(
+        &mut self,
+        inbound: Inbound<'_>,
+        found: Found<'_>,
+        io: &mut IoOf<ServerDriver>,
+    ) {
+        let Some(scope) = self.scopes.get(found.link) else {
             return;
         };
-        let route = &arrived.way.route;
+        let request = self.request(scope, &inbound, found, io);
+        let route = &found.way.route;
         let call = self.calls.next_key();
         let begin = self.begin_run(route);
         let (post, shared) = (&self.post, &self.shared);
@@ -276,11 +264,11 @@ impl Desk {
         self.end_run(route, begin, &served);
         match served {
             Served::Done(outcome) => {
-                let to = arrived.inbound.reply_to;
-                self.answer(arrived.link, to, Some(route.method), io.now(), outcome, io);
+                let (to, method) = (inbound.reply_to, Some(route.method));
+                self.answer(found.link, to, method, AT_ONCE, outcome, io);
             }
             Served::Waits(job, handle) => {
-                self.start(call, arrived, Some(handle), io);
+                self.start(call, inbound, found, Some(handle), io);
                 let executor = self.shared.default_pool.clone();
                 self.push(&executor, job);
             }
@@ -288,27 +276,32 @@ impl Desk {
     }
 
     /// Hands a request to its pool.
-    fn serve_on_pool(&mut self, arrived: Arrived<'_>, io: &mut IoOf<ServerDriver>) {
-        let way = arrived.way;
-        if let Err(status) = self.check_way(&arrived.inbound, &way.route) {
-            return self.refuse(arrived, status, io);
+    fn serve_on_pool(
+        &mut self,
+        inbound: Inbound<'_>,
+        found: Found<'_>,
+        io: &mut IoOf<ServerDriver>,
+    ) {
+        let way = found.way;
+        if let Err(status) = self.check_way(&inbound, &way.route) {
+            return self.refuse(inbound.reply_to, found, status, io);
         }
-        let bytes = self.bytes_of(&arrived.inbound);
+        let bytes = self.bytes_of(&inbound);
         let permits = match self.shared.permits(&way.executor, self.bytes, bytes) {
             Ok(permits) => permits,
-            Err(status) => return self.refuse(arrived, status, io),
+            Err(status) => return self.refuse(inbound.reply_to, found, status, io),
         };
-        let Some(mut request) = self.request(&arrived, io) else {
+        let Some(scope) = self.scopes.get(found.link) else {
             return;
         };
+        let mut request = self.request(scope, &inbound, found, io);
         let call = self.calls.next_key();
-        let to = &arrived.inbound.reply_to;
-        if is_stream(&arrived.inbound)
-            && !self.open_stream(arrived.link, to, call, &mut request, io)
+        if is_stream(&inbound)
+            && !self.open_stream(found.link, &inbound.reply_to, call, &mut request, io)
         {
             return;
         }
-        self.start(call, arrived, None, io);
+        self.start(call, inbound, found, None, io);
         let claim = Claim {
             call: call.into(),
             permits,
@@ -323,21 +316,22 @@ impl Desk {
     fn start(
         &mut self,
         call: CallKey,
-        arrived: Arrived<'_>,
+        inbound: Inbound<'_>,
+        found: Found<'_>,
         handle: Option<JobHandle>,
         io: &mut IoOf<ServerDriver>,
     ) {
-        let bytes = self.bytes_of(&arrived.inbound);
+        let bytes = self.bytes_of(&inbound);
         self.bytes = self.bytes.saturating_add_unsigned(bytes);
-        let timer = arrived
+        let timer = found
             .deadline
             .and_then(|deadline| self.watch(call, deadline, io));
         let active = ActiveCall {
-            link: arrived.link,
-            reply_to: arrived.inbound.reply_to,
-            method: arrived.way.route.method,
-            arrival: arrived.inbound.arrived_at,
-            deadline: arrived.deadline,
+            link: found.link,
+            reply_to: inbound.reply_to,
+            method: found.way.route.method,
+            arrival: inbound.arrived_at,
+            deadline: found.deadline,
             timer,
             bytes,
             handle,
@@ -417,16 +411,9 @@ impl Desk {
         Some(active)
     }
 
-    fn refuse(&self, arrived: Arrived<'_>, status: Status, io: &mut IoOf<ServerDriver>) {
-        let to = arrived.inbound.reply_to;
-        self.answer(
-            arrived.link,
-            to,
-            Some(arrived.way.route.method),
-            io.now(),
-            Err(status),
-            io,
-        );
+    fn refuse(&self, to: ReplyTo, found: Found<'_>, status: Status, io: &mut IoOf<ServerDriver>) {
+        let method = Some(found.way.route.method);
+        self.answer(found.link, to, method, AT_ONCE, Err(status), io);
     }
 
     pub(crate) fn answer(
@@ -434,7 +421,7 @@ impl Desk {
         link: Key,
         to: ReplyTo,
         method: Option<&'static MethodDescriptor>,
-        arrival: Instant,
+        elapsed: Duration,
         outcome: Outcome,
         io: &mut IoOf<ServerDriver>,
     ) {
@@ -447,7 +434,7 @@ impl Desk {
             observer.observe(&Event::CallEnded {
                 method,
                 code,
-                elapsed: now.saturating_duration_since(arrival),
+                elapsed,
             });
         }
     }

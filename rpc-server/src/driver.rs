@@ -14,7 +14,7 @@ use rpc_net::{CloseReason, Driver, End, IoOf, Key, Origin, Post};
 
 use crate::attempt::Outcome;
 use crate::calls::CallKey;
-use crate::desk::Desk;
+use crate::desk::{AT_ONCE, Desk};
 use crate::dispatch::timed_out;
 use crate::drain::Phase;
 use crate::router::no_method;
@@ -110,9 +110,10 @@ pub struct ServerDriver {
 
 impl ServerDriver {
     pub(crate) fn new(shared: Arc<Shared>, post: Post<Mail>) -> Self {
-        let (routes, in_place) = shared
-            .router
-            .for_loop(&post, &shared.default_pool, &shared.clock);
+        let (routes, in_place) =
+            shared
+                .router
+                .for_loop(&post, &shared.default_pool, &shared.clock, shared.timeout);
         let desk = Desk::new(shared, in_place, post);
         Self { routes, desk }
     }
@@ -160,7 +161,7 @@ impl Driver for ServerDriver {
         }
         let status = no_method(inbound.func());
         let to = inbound.reply_to;
-        self.desk.answer(link, to, None, io.now(), Err(status), io);
+        self.desk.answer(link, to, None, AT_ONCE, Err(status), io);
     }
 
     fn news(&mut self, _: Key, StreamGone(token): StreamGone, io: &mut IoOf<Self>) {

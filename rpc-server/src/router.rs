@@ -59,6 +59,14 @@ impl Route {
         own.is_some_and(|own| own.as_bytes() == callee)
     }
 
+    /// What each call is given by a server that gives `server` to all of them.
+    fn timeout(&self, server: Option<Duration>) -> Option<Duration> {
+        // How long a stream lasts is for its two ends to say. Only what was said where its service was mounted means it.
+        let server = server.filter(|_| !self.method.shape.is_stream());
+        let all = [server, self.service_timeout, self.method_timeout];
+        all.into_iter().flatten().min()
+    }
+
     /// Whether requests are served on the loop now.
     pub(crate) fn is_in_place(&self) -> bool {
         match &self.settling {
@@ -123,12 +131,13 @@ impl Router {
     }
 
     /// The routes and services of one event loop, whose workers answer by `post`. Methods that run on no pool of their own
-    /// run on `default_pool`.
+    /// run on `default_pool`, and no call lasts longer than `timeout`.
     pub(crate) fn for_loop(
         &self,
         post: &Post<Mail>,
         default_pool: &Executor,
         clock: &Clock,
+        timeout: Option<Duration>,
     ) -> (Routes, Vec<Box<dyn InPlace>>) {
         let way = |route: &Route, is_any| {
             let executor = match &route.dispatch {
@@ -145,6 +154,7 @@ impl Router {
                 route: route.clone(),
                 executor: executor.clone(),
                 work: route.service.on_pool(counter),
+                timeout: route.timeout(timeout),
                 is_any,
                 rivals: Vec::new(),
             }
@@ -369,7 +379,7 @@ mod tests {
         let (pool, clock) = (Pool::builder("test").threads(1).build(), Clock::system());
         let (_mailbox, sender) = Mailbox::new(Arc::new(|| ()));
         let post = Post::new(sender);
-        let routes = || router.for_loop(&post, pool.as_ref(), &clock).0;
+        let routes = || router.for_loop(&post, pool.as_ref(), &clock, None).0;
         let settling = |routes: &mut Routes| {
             let way = routes.find(path, b"").unwrap();
             way.route.settling.clone().unwrap()
@@ -386,7 +396,7 @@ mod tests {
             .mount(Mount::any(Silent));
         let (pool, clock) = (Pool::builder("test").threads(1).build(), Clock::system());
         let (_mailbox, sender) = Mailbox::new(Arc::new(|| ()));
-        let (mut routes, _) = router.for_loop(&Post::new(sender), pool.as_ref(), &clock);
+        let (mut routes, _) = router.for_loop(&Post::new(sender), pool.as_ref(), &clock, None);
         let mut is_any = |path: &[u8]| routes.find(path, b"").map(|way| way.is_any);
         assert_eq!(is_any(b"/test.Echo/Echo"), Some(false));
         assert_eq!(is_any(b"/test.Echo/Nope"), Some(true));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpc_core::{Executor, Work};
 
@@ -14,6 +15,8 @@ pub(crate) struct Way {
     pub(crate) executor: Executor,
     /// How it does that.
     pub(crate) work: Arc<dyn Work>,
+    /// What the server gives each call, whatever its caller gives.
+    pub(crate) timeout: Option<Duration>,
     /// Whether it leads on from any path.
     pub(crate) is_any: bool,
     /// Other services that answer to the path, if they are called by name. Mostly there is none.

@@ -222,10 +222,10 @@ impl ClientConnection {
         let (head_bytes, after_head) = after_header
             .split_at_checked(usize::from(header.head_len))
             .unwrap_or_default();
-        let head = match ResponseHead::decode(head_bytes) {
-            Ok(head) => head,
-            Err(error) => return self.unreadable(header, &error),
-        };
+        let mut head = ResponseHead::default();
+        if let Err(error) = head.read(head_bytes) {
+            return self.unreadable(header, &error);
+        }
         let metadata = head.has_metadata.then(|| {
             let head = frame.keep(head_bytes, shelf);
             Metadata::unread(head, ResponseHead::read_metadata)

@@ -136,7 +136,11 @@ pub(super) fn put_head(
 }
 
 /// The lengths of a head and its frame.
-fn lengths(header_and_head: usize, payload: usize, limits: &Limits) -> Result<(u16, u32), TooLong> {
+pub(super) fn lengths(
+    header_and_head: usize,
+    payload: usize,
+    limits: &Limits,
+) -> Result<(u16, u32), TooLong> {
     let head_len = header_and_head.saturating_sub(HEADER_BYTES);
     let head_len = u16::try_from(head_len).map_err(|_| TooLong::Head)?;
     let total_len = u32::try_from(header_and_head.saturating_add(payload))

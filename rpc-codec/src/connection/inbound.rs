@@ -28,47 +28,71 @@ pub struct Inbound<'a> {
     pub reply_to: ReplyTo,
     /// When its last byte was read. Times count from here, however long the request was held back.
     pub arrived_at: Instant,
-    head: RequestHead<'a>,
+    // No more of the head than is asked for, and places instead of pieces: a request is moved on its way to the driver.
+    caller: &'a [u8],
+    callee: &'a [u8],
+    func: &'a [u8],
+    timeout_ms: u32,
+    content_encoding: u32,
+    has_metadata: bool,
     frame: Frame<'a>,
-    head_bytes: &'a [u8],
-    body: &'a [u8],
-    attachment: &'a [u8],
+    /// Where in the frame the head ends and the body begins.
+    head_end: u32,
+    /// Where the body ends and the attachment begins.
+    body_end: u32,
 }
 
 impl<'a> Inbound<'a> {
-    /// Reads the head of a unary frame. A head that cannot be read is answered under the id that the fixed header has.
+    /// Reads the head of a unary frame, and says how many of the bytes behind it are body. What is wrong is found here, before
+    /// there is a request that would have to be moved past it. A head that cannot be read is answered under the id that
+    /// the fixed header has.
     #[inline]
-    pub(super) fn read(
+    pub(super) fn read_head(
         header: FrameHeader,
         frame: Frame<'a>,
-        arrived_at: Instant,
-    ) -> Result<Self, (ReplyTo, Status)> {
+        head: &mut RequestHead<'a>,
+    ) -> Result<usize, (ReplyTo, Status)> {
         let after_header = frame.bytes.get(HEADER_BYTES..).unwrap_or_default();
         let (head_bytes, after_head) = after_header
             .split_at_checked(usize::from(header.head_len))
             .unwrap_or_default();
-        let head = match RequestHead::decode(head_bytes) {
-            Ok(head) => head,
-            Err(error) => return Err(unreadable(ReplyTo::unread(header), &error)),
-        };
-        let reply_to = ReplyTo::new(header, &head, frame.bytes.len());
+        if let Err(error) = head.read(head_bytes) {
+            return Err(unreadable(ReplyTo::unread(header), &error));
+        }
+        let reply_to = || ReplyTo::new(header, head, frame.bytes.len());
         let body_len = match head.body_len(after_head.len()) {
             Ok(length) => length,
-            Err(error) => return Err(unreadable(reply_to, &error)),
+            Err(error) => return Err(unreadable(reply_to(), &error)),
         };
         if head.call_type > 1 {
-            return Err(neither_unary_nor_one_way(reply_to, head.call_type));
+            return Err(neither_unary_nor_one_way(reply_to(), head.call_type));
         }
-        let (body, attachment) = after_head.split_at_checked(body_len).unwrap_or_default();
-        Ok(Self {
-            reply_to,
+        Ok(body_len)
+    }
+
+    /// The request of a unary frame whose head has been read.
+    #[inline]
+    pub(super) fn new(
+        header: FrameHeader,
+        frame: Frame<'a>,
+        head: &RequestHead<'a>,
+        body_len: usize,
+        arrived_at: Instant,
+    ) -> Self {
+        let head_end = HEADER_BYTES.saturating_add(usize::from(header.head_len));
+        Self {
+            reply_to: ReplyTo::new(header, head, frame.bytes.len()),
             arrived_at,
-            head,
+            caller: head.caller,
+            callee: head.callee,
+            func: head.func,
+            timeout_ms: head.timeout_ms,
+            content_encoding: head.content_encoding,
+            has_metadata: head.has_metadata,
             frame,
-            head_bytes,
-            body,
-            attachment,
-        })
+            head_end: place(head_end),
+            body_end: place(head_end.saturating_add(body_len)),
+        }
     }
 
     /// The opening of a stream, which has neither a body nor a timeout.
@@ -76,70 +100,72 @@ impl<'a> Inbound<'a> {
         reply_to: ReplyTo,
         meta: &InitMeta<'a>,
         frame: Frame<'a>,
-        payload: &'a [u8],
         arrived_at: Instant,
     ) -> Self {
         let request = meta.request.unwrap_or_default();
+        let end = place(frame.bytes.len());
         Self {
             reply_to,
             arrived_at,
-            head: RequestHead {
-                caller: request.caller,
-                callee: request.callee,
-                func: request.func,
-                message_type: request.message_type,
-                has_metadata: request.has_metadata,
-                content_type: meta.content_type,
-                content_encoding: meta.content_encoding,
-                ..RequestHead::default()
-            },
+            caller: request.caller,
+            callee: request.callee,
+            func: request.func,
+            timeout_ms: 0,
+            content_encoding: meta.content_encoding,
+            has_metadata: request.has_metadata,
             frame,
-            head_bytes: payload,
-            body: &[],
-            attachment: &[],
+            head_end: end,
+            body_end: end,
         }
     }
 
     /// The name of the method, as it stands in the frame.
     pub fn func(&self) -> &'a [u8] {
-        self.head.func
+        self.func
     }
 
     /// How the caller calls itself.
     pub fn caller(&self) -> &'a [u8] {
-        self.head.caller
+        self.caller
     }
 
     /// How the caller calls us.
     pub fn callee(&self) -> &'a [u8] {
-        self.head.callee
+        self.callee
     }
 
     /// The time that the caller gave us, in milliseconds; 0 if none.
     pub fn timeout_ms(&self) -> u32 {
-        self.head.timeout_ms
+        self.timeout_ms
     }
 
     /// How the body is written.
     pub fn format(&self) -> Format {
-        numbers::format(self.head.content_type)
+        numbers::format(self.reply_to.content_type)
     }
 
     /// How the body is compressed.
     pub fn compression(&self) -> Compression {
-        numbers::compression(self.head.content_encoding)
+        numbers::compression(self.content_encoding)
     }
 
     /// The marks of the chain of calls.
     pub fn marks(&self) -> Marks {
-        Marks(self.head.message_type)
+        self.reply_to.marks
+    }
+
+    /// Whether there is metadata.
+    #[inline]
+    pub fn has_metadata(&self) -> bool {
+        self.has_metadata
     }
 
     /// The metadata, to be read when somebody asks.
     #[inline]
     pub fn metadata(&self, shelf: &mut Shelf) -> Metadata {
-        if self.head.has_metadata {
-            let head = self.frame.keep(self.head_bytes, shelf);
+        if self.has_metadata {
+            let head = self.piece(HEADER_BYTES, self.head_end as usize);
+            let head = self.frame.keep(head, shelf);
             let read = match self.reply_to.exchange {
                 Exchange::Stream => InitMeta::read_metadata,
                 _ => RequestHead::read_metadata,
@@ -153,25 +179,36 @@ impl<'a> Inbound<'a> {
     /// The body, compressed as [`Inbound::compression`] says.
     #[inline]
     pub fn body(&self, shelf: &mut Shelf) -> Bytes {
-        self.frame.keep(self.body, shelf)
+        let body = self.piece(self.head_end as usize, self.body_end as usize);
+        self.frame.keep(body, shelf)
     }
 
     /// Whether there is an attachment.
     #[inline]
     pub fn has_attachment(&self) -> bool {
-        !self.attachment.is_empty()
+        (self.body_end as usize) < self.frame.bytes.len()
     }
 
     /// The attachment: a piece of the buffer that the frame was read into, if both are large, or else a copy.
     #[inline]
     pub fn attachment(&self, shelf: &mut Shelf) -> Bytes {
-        self.frame.keep(self.attachment, shelf)
+        let attachment = self.piece(self.body_end as usize, self.frame.bytes.len());
+        self.frame.keep(attachment, shelf)
     }
 
     /// Length of the whole frame.
     pub fn frame_bytes(&self) -> usize {
         self.frame.bytes.len()
     }
+
+    fn piece(&self, from: usize, to: usize) -> &'a [u8] {
+        self.frame.bytes.get(from..to).unwrap_or_default()
+    }
+}
+
+/// A place in a frame, whose length has 32 bits.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cold]
@@ -231,14 +268,15 @@ impl ReplyTo {
     }
 
     /// The duty to accept or refuse a stream, and to end it.
-    pub(super) fn of_stream(id: StreamId, serial: u32) -> Self {
+    pub(super) fn of_stream(id: StreamId, serial: u32, meta: &InitMeta<'_>) -> Self {
+        let marks = meta.request.map_or(0, |request| request.message_type);
         Self {
             request_id: serial,
             stream_id: id.0,
             version: 0,
             exchange: Exchange::Stream,
-            marks: Marks::default(),
-            content_type: 0,
+            marks: Marks(marks),
+            content_type: meta.content_type,
             charge: 0,
         }
     }

@@ -14,15 +14,15 @@ use std::time::Instant;
 
 use rpc_core::message::Exchange;
 use rpc_core::stream::{Pipe, Terms};
-use rpc_core::{Code, Compression, Metadata, Response, Status};
+use rpc_core::{Code, Compression, Format, Marks, Metadata, Response, Status};
 
-use super::framing::{Framing, Glitches, TooLong, put_head};
+use super::framing::{Framing, Glitches, TooLong, lengths, put_head};
 use super::inbound::{Inbound, ReplyTo, StreamGone};
 use super::input::{Frame, Input, Shelf};
 use super::server_streams::{Heard, Hearing, ServerStreams};
 use super::{Connection, DRAIN_MARK};
-use crate::frame::{FrameHeader, FrameKind};
-use crate::head::ResponseHead;
+use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
+use crate::head::{RequestHead, ResponseHead};
 use crate::limits::cut;
 use crate::stream::StreamId;
 use crate::{Limits, ProtocolError, WriteQueue, numbers, ret};
@@ -212,20 +212,27 @@ impl ServerConnection {
         frame: Frame<'a>,
         arrived_at: Instant,
     ) -> Option<Inbound<'a>> {
-        match Inbound::read(header, frame, arrived_at) {
-            Ok(inbound) => {
-                self.in_flight += 1;
-                self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
-                self.over_budget |= self.bytes_in_flight >= self.limits.connection_bytes_max;
-                Some(inbound)
-            }
+        let mut head = RequestHead::default();
+        let body_len = match Inbound::read_head(header, frame, &mut head) {
+            Ok(length) => length,
             Err((to, status)) => {
-                let refusals = &mut self.rare.get_or_insert_default().refusals;
-                write_answer(&to, Err(status), false, &self.limits, refusals);
-                self.glitch();
-                None
+                self.refuse(&to, status);
+                return None;
             }
-        }
+        };
+        let inbound = Inbound::new(header, frame, &head, body_len, arrived_at);
+        self.in_flight += 1;
+        self.bytes_in_flight = self.bytes_in_flight.saturating_add(inbound.reply_to.charge);
+        self.over_budget |= self.bytes_in_flight >= self.limits.connection_bytes_max;
+        Some(inbound)
+    }
+
+    /// Answers a request that never reaches a handler.
+    #[cold]
+    fn refuse(&mut self, to: &ReplyTo, status: Status) {
+        let refusals = &mut self.rare.get_or_insert_default().refusals;
+        write_answer(to, Err(status), false, &self.limits, refusals);
+        self.glitch();
     }
 
     #[inline(never)]
@@ -443,6 +450,7 @@ fn write_answer(
         return;
     }
     let outcome = match result {
+        Ok(ref response) if !leaving && write_plain(to, response, limits, output) => Ok(()),
         Ok(response) => write_success(to, response, leaving, limits, output),
         Err(status) => Err(status),
     };
@@ -451,6 +459,46 @@ fn write_answer(
     }
 }
 
+/// Writes a response of which the head says no more than which request it answers, as most are. `false` if it has more to
+/// say, or is too long. Header and head are made on the stack and appended at once, where [`put_head`] has to look for
+/// room with each piece.
+#[inline]
+fn write_plain(
+    to: &ReplyTo,
+    response: &Response,
+    limits: &Limits,
+    output: &mut WriteQueue,
+) -> bool {
+    let is_plain = to.marks == Marks::default()
+        && response.format() == Format::Protobuf
+        && response.compression() == Compression::None
+        && response.metadata().is_empty()
+        && response.attachment().is_empty();
+    if !is_plain {
+        return false;
+    }
+    let (head, length) = ResponseHead::of_id(to.request_id);
+    let lengths = lengths(HEADER_BYTES + length, response.body().len(), limits);
+    let Ok((head_len, total_len)) = lengths else {
+        return false;
+    };
+    let header = FrameHeader {
+        total_len,
+        head_len,
+        ..to.header()
+    };
+    output.put_with(|out| {
+        // More than counts, and then less again: a copy whose length is known takes no call.
+        let end = out.len() + HEADER_BYTES + length;
+        out.extend_from_slice(&header.encode());
+        out.extend_from_slice(&head);
+        out.truncate(end);
+    });
+    output.put_body(response.body());
+    true
+}
+
+#[inline(never)]
 fn write_success(
     to: &ReplyTo,
     mut response: Response,
@@ -514,6 +562,7 @@ fn mark_as_last(response: &mut Response, head: &ResponseHead<'_>) {
     }
 }
 
+#[cold]
 fn write_failure(
     to: &ReplyTo,
     status: &Status,

@@ -61,10 +61,6 @@ struct Asked {
 
 /// What a frame was.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is looked at at once and never kept"
-)]
 pub(super) enum Heard<'a> {
     /// It was in order, or too late to matter.
     Fine,
@@ -291,13 +287,11 @@ impl ServerStreams {
             content_type: meta.content_type,
             content_encoding: meta.content_encoding,
         });
-        let to = ReplyTo::of_stream(id, self.serial);
-        let payload = hearing.payload();
+        let to = ReplyTo::of_stream(id, self.serial, &meta);
         Heard::Asks(Inbound::of_stream(
             to,
             &meta,
             hearing.frame,
-            payload,
             hearing.arrived_at,
         ))
     }

@@ -56,11 +56,19 @@ impl<'a> Fields<'a> {
     /// The next tag, or `None` where the message ends. It may yet be nonsense: reading its value tells.
     #[inline]
     pub(crate) fn next_tag(&mut self) -> Result<Option<Tag>, HeadError> {
-        if self.rest.is_empty() {
-            return Ok(None);
+        match *self.rest {
+            [] => Ok(None),
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
+                Ok(Some(Tag(byte.into())))
+            }
+            _ => {
+                let (tag, rest) = long_varint(self.rest)?;
+                self.rest = rest;
+                let tag = u32::try_from(tag).map_err(|_| HeadError::FieldNumber)?;
+                Ok(Some(Tag(tag)))
+            }
         }
-        let tag = u32::try_from(self.varint()?).map_err(|_| HeadError::FieldNumber)?;
-        Ok(Some(Tag(tag)))
     }
 
     /// A number of 32 bits. What does not fit is cut off, as everywhere in protobuf.
@@ -88,7 +96,16 @@ impl<'a> Fields<'a> {
     }
 
     /// Steps over the value that `tag` announces, whatever it is; groups no deeper than `levels`, at most [`LEVELS`].
+    #[inline]
     pub(crate) fn skip(&mut self, tag: Tag, levels: usize) -> Result<(), HeadError> {
+        *self = self.behind(tag, levels)?;
+        Ok(())
+    }
+
+    /// What is behind the value that `tag` announces. From hand to hand: fields that a call may change have to lie in memory,
+    /// however seldom it is made, and that costs those who have nothing to skip.
+    #[inline(never)]
+    fn behind(mut self, tag: Tag, levels: usize) -> Result<Self, HeadError> {
         match (tag.field(), tag.wire_type()) {
             (0, _) => return Err(HeadError::FieldNumber),
             (_, VARINT) => {
@@ -107,7 +124,7 @@ impl<'a> Fields<'a> {
             }
             (_, found) => return Err(HeadError::WireType { found }),
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Steps over a group that has begun. Nobody writes groups any more, so this is a peer's invention; it goes without
@@ -140,7 +157,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Numbers of one byte are most: tags, and lengths of names. They are read in place, the others by a call.
+    /// Numbers of one byte are most: tags, and lengths of names. They are read in place, and so are those of two, as ids and
+    /// times are; the others by a call.
     #[inline]
     fn varint(&mut self) -> Result<u64, HeadError> {
         match *self.rest {
@@ -148,25 +166,16 @@ impl<'a> Fields<'a> {
                 self.rest = rest;
                 Ok(u64::from(byte))
             }
-            _ => self.long_varint(),
-        }
-    }
-
-    #[inline(never)]
-    fn long_varint(&mut self) -> Result<u64, HeadError> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.rest.split_first().ok_or(HeadError::Truncated)?;
-            self.rest = rest;
-            if shift == 63 && byte > 1 {
-                break;
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
             }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
+            _ => {
+                let (value, rest) = long_varint(self.rest)?;
+                self.rest = rest;
+                Ok(value)
             }
         }
-        Err(HeadError::VarintTooLong)
     }
 
     #[inline]
@@ -184,6 +193,24 @@ impl<'a> Fields<'a> {
         self.rest = rest;
         Ok(taken)
     }
+}
+
+/// A number of any length, and what is behind it: from hand to hand like [`Fields::behind`].
+#[inline(never)]
+fn long_varint(mut rest: &[u8]) -> Result<(u64, &[u8]), HeadError> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, behind) = rest.split_first().ok_or(HeadError::Truncated)?;
+        rest = behind;
+        if shift == 63 && byte > 1 {
+            break;
+        }
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok((value, rest));
+        }
+    }
+    Err(HeadError::VarintTooLong)
 }
 
 #[inline]
@@ -276,6 +303,26 @@ impl<B: BufMut> Sink for Writer<'_, B> {
     }
 }
 
+/// A number in one of the first fifteen fields as [`Sink::number`] writes it, and how many of the bytes count. It takes no
+/// loop: all groups of seven bits move at once, each as many bits up as there are groups before it.
+#[inline]
+pub(crate) fn short_number(field: u32, value: u32) -> ([u8; 8], usize) {
+    debug_assert!(field < 16, "its tag takes one byte");
+    if value == 0 {
+        return ([0; 8], 0);
+    }
+    let value = u64::from(value);
+    let groups = (0..5).fold(0, |groups, place| {
+        groups | (value << place) & (0x7f << (8 * place))
+    });
+    let length = varint_len(value);
+    // All bytes but the last say that another follows.
+    let before_last = (1 << (8 * (length - 1))) - 1;
+    let bytes = groups | 0x80_80_80_80 & before_last;
+    let tag = u64::from(Tag::new(field, VARINT).0);
+    ((bytes << 8 | tag).to_le_bytes(), 1 + length)
+}
+
 impl<B: BufMut> Writer<'_, B> {
     /// A tag and what follows it: a number, or the length of bytes. Short ones are appended at once, because each
     /// append to a buffer that grows costs a look at its room.
@@ -354,6 +401,18 @@ mod tests {
                 Writer(&mut bytes).varint(value);
                 assert_eq!(varint(&bytes), Ok(value));
                 assert_eq!(bytes.len(), varint_len(value));
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_on_the_stack_is_the_number_that_is_written() {
+        for bits in 0..32 {
+            for value in [1_u32 << bits, (1 << bits) - 1, u32::MAX >> bits] {
+                let mut written = Vec::new();
+                Writer(&mut written).number(3, value);
+                let (bytes, length) = short_number(3, value);
+                assert_eq!(bytes[..length], written);
             }
         }
     }

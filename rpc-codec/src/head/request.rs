@@ -69,32 +69,40 @@ impl<'a> RequestHead<'a> {
     ///
     /// When there is no head, or the bytes are not one. The frame around it is sound, so only this call has failed.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, HeadError> {
+        let mut head = Self::default();
+        head.read(bytes)?;
+        Ok(head)
+    }
+
+    /// Reads a head into this one, which is empty. In place, because it is moved often enough; and by a call of its own, because
+    /// in the midst of what a loop does with a request there are no registers left for it.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, bytes: &'a [u8]) -> Result<(), HeadError> {
         if bytes.is_empty() {
             return Err(HeadError::Empty);
         }
-        let mut head = Self::default();
         let mut fields = Fields::new(bytes);
         while let Some(tag) = fields.next_tag()? {
             match tag.field() {
-                VERSION => head.version = fields.uint32(tag)?,
-                CALL_TYPE => head.call_type = fields.uint32(tag)?,
-                REQUEST_ID => head.request_id = fields.uint32(tag)?,
-                TIMEOUT => head.timeout_ms = fields.uint32(tag)?,
-                CALLER => head.caller = fields.bytes(tag)?,
-                CALLEE => head.callee = fields.bytes(tag)?,
-                FUNC => head.func = fields.bytes(tag)?,
-                MESSAGE_TYPE => head.message_type = fields.uint32(tag)?,
+                VERSION => self.version = fields.uint32(tag)?,
+                CALL_TYPE => self.call_type = fields.uint32(tag)?,
+                REQUEST_ID => self.request_id = fields.uint32(tag)?,
+                TIMEOUT => self.timeout_ms = fields.uint32(tag)?,
+                CALLER => self.caller = fields.bytes(tag)?,
+                CALLEE => self.callee = fields.bytes(tag)?,
+                FUNC => self.func = fields.bytes(tag)?,
+                MESSAGE_TYPE => self.message_type = fields.uint32(tag)?,
                 TRANS_INFO => {
                     metadata::entry(fields.bytes(tag)?)?;
-                    head.has_metadata = true;
+                    self.has_metadata = true;
                 }
-                CONTENT_TYPE => head.content_type = fields.uint32(tag)?,
-                CONTENT_ENCODING => head.content_encoding = fields.uint32(tag)?,
-                ATTACHMENT_SIZE => head.attachment_size = fields.uint32(tag)?,
+                CONTENT_TYPE => self.content_type = fields.uint32(tag)?,
+                CONTENT_ENCODING => self.content_encoding = fields.uint32(tag)?,
+                ATTACHMENT_SIZE => self.attachment_size = fields.uint32(tag)?,
                 _ => fields.skip(tag, LEVELS)?,
             }
         }
-        Ok(head)
+        Ok(())
     }
 
     /// Length of the head with `metadata`. [`crate::frame::HEAD_BYTES_MAX`] is the most that a frame can carry.

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 use rpc_core::Metadata;
 use rpc_core::metadata::Key;
 
-use super::proto::{Fields, LEVELS, Length, Sink, Writer};
+use super::proto::{Fields, LEVELS, Length, Sink, Writer, short_number};
 use super::{body_len, metadata};
 use crate::HeadError;
 
@@ -70,27 +70,34 @@ impl<'a> ResponseHead<'a> {
     /// When the bytes are not a head. The frame around it is sound, so only this call has failed.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, HeadError> {
         let mut head = Self::default();
+        head.read(bytes)?;
+        Ok(head)
+    }
+
+    /// Reads a head into this one, which is empty: in place, because it is moved often enough.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, bytes: &'a [u8]) -> Result<(), HeadError> {
         let mut fields = Fields::new(bytes);
         while let Some(tag) = fields.next_tag()? {
             match tag.field() {
-                VERSION => head.version = fields.uint32(tag)?,
-                CALL_TYPE => head.call_type = fields.uint32(tag)?,
-                REQUEST_ID => head.request_id = fields.uint32(tag)?,
-                RET => head.ret = fields.int32(tag)?,
-                FUNC_RET => head.func_ret = fields.int32(tag)?,
-                ERROR_MSG => head.error_msg = fields.bytes(tag)?,
-                MESSAGE_TYPE => head.message_type = fields.uint32(tag)?,
+                VERSION => self.version = fields.uint32(tag)?,
+                CALL_TYPE => self.call_type = fields.uint32(tag)?,
+                REQUEST_ID => self.request_id = fields.uint32(tag)?,
+                RET => self.ret = fields.int32(tag)?,
+                FUNC_RET => self.func_ret = fields.int32(tag)?,
+                ERROR_MSG => self.error_msg = fields.bytes(tag)?,
+                MESSAGE_TYPE => self.message_type = fields.uint32(tag)?,
                 TRANS_INFO => {
                     metadata::entry(fields.bytes(tag)?)?;
-                    head.has_metadata = true;
+                    self.has_metadata = true;
                 }
-                CONTENT_TYPE => head.content_type = fields.uint32(tag)?,
-                CONTENT_ENCODING => head.content_encoding = fields.uint32(tag)?,
-                ATTACHMENT_SIZE => head.attachment_size = fields.uint32(tag)?,
+                CONTENT_TYPE => self.content_type = fields.uint32(tag)?,
+                CONTENT_ENCODING => self.content_encoding = fields.uint32(tag)?,
+                ATTACHMENT_SIZE => self.attachment_size = fields.uint32(tag)?,
                 _ => fields.skip(tag, LEVELS)?,
             }
         }
-        Ok(head)
+        Ok(())
     }
 
     /// Length of the head with `metadata`. [`crate::frame::HEAD_BYTES_MAX`] is the most that a frame can carry.
@@ -107,6 +114,12 @@ impl<'a> ResponseHead<'a> {
     /// When `out` is of a kind that cannot grow and has no room for [`ResponseHead::encoded_len`] bytes.
     pub fn encode(&self, metadata: &Metadata, out: &mut impl BufMut) {
         self.write(metadata, &mut Writer(out));
+    }
+
+    /// The head that says no more than which request is answered, and how many of these bytes it takes.
+    #[inline]
+    pub(crate) fn of_id(request_id: u32) -> ([u8; 8], usize) {
+        short_number(REQUEST_ID, request_id)
     }
 
     /// Reads the metadata out of a whole head, for [`Metadata::unread`]. Keys and values share the memory of `raw`.
