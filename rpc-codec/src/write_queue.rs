@@ -87,7 +87,10 @@ impl WriteQueue {
     /// Appends the pieces of a body.
     #[inline]
     pub fn put_body(&mut self, body: &Body) {
-        body.pieces().for_each(|piece| self.put_bytes(piece));
+        self.put_bytes(body.front());
+        if let Some(back) = body.back() {
+            self.put_bytes(back);
+        }
     }
 
     /// Appends bytes that are there already: few are copied, many are kept as they are.

@@ -1,6 +1,6 @@
 //! [`Body`]: the bytes of a message on their way.
 
-use std::{fmt, iter};
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
@@ -36,9 +36,16 @@ impl Body {
         }
     }
 
-    /// The pieces, in order: one, or two.
-    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        iter::once(&self.front).chain(self.back.as_deref())
+    /// The first piece, mostly all there is.
+    #[inline]
+    pub fn front(&self) -> &Bytes {
+        &self.front
+    }
+
+    /// The second piece, if there is one.
+    #[inline]
+    pub fn back(&self) -> Option<&Bytes> {
+        self.back.as_deref()
     }
 
     /// How many bytes there are.
@@ -118,11 +125,8 @@ impl Eq for Body {}
 
 impl PartialEq<[u8]> for Body {
     fn eq(&self, other: &[u8]) -> bool {
-        let mut rest = Some(other);
-        for piece in self.pieces() {
-            rest = rest.and_then(|rest| rest.strip_prefix(&piece[..]));
-        }
-        rest.is_some_and(<[u8]>::is_empty)
+        let back = self.back().map_or(&[][..], |back| &back[..]);
+        other.strip_prefix(&self.front[..]) == Some(back)
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
     /// How many bytes of the message were copied.
     fn copied(page: &Page) -> usize {
         let body = message::into_body(page.clone(), &PAGE).unwrap();
-        let front = body.pieces().next().unwrap().len();
+        let front = body.front().len();
         assert_eq!(body.len(), page.encoded_len(Format::Protobuf));
         let read = Page::decode(Format::Protobuf, body.into_bytes()).unwrap();
         assert_eq!(read, *page);
@@ -195,6 +195,6 @@ mod tests {
         let page = page(0, None, 50_000);
         let address = page.sound.as_ptr();
         let body = message::into_body(page, &PAGE).unwrap();
-        assert_eq!(body.pieces().last().unwrap().as_ptr(), address);
+        assert_eq!(body.back().unwrap().as_ptr(), address);
     }
 }
