@@ -402,8 +402,9 @@ pub trait Message: Sized + Send + 'static {
         0
     }
 
-    /// What [`Message::encode`] would append, if the message holds just that: it need not be copied then. Default: it does
-    /// not.
+    /// What [`Message::encode`] would append, if the message holds just that. It is asked of large messages, which need not
+    /// be copied then; small ones are, so that they do not keep the large buffer that they were read into. Default: it
+    /// does not.
     fn encoded(&self, format: Format) -> Option<Bytes> {
         let _ = format;
         None
@@ -488,10 +489,13 @@ const SHARED_BUFFER: usize = 32 * 1024;
 ///
 /// Those of [`Message::encode`].
 pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> {
-    if let Some(encoded) = message.encoded(format) {
-        return Ok(encoded);
+    let length = message.encoded_len(format);
+    if length >= LARGE_FIELD_MIN {
+        if let Some(encoded) = message.encoded(format) {
+            return Ok(encoded);
+        }
     }
-    encode_sized(message, format, message.encoded_len(format))
+    encode_sized(message, format, length)
 }
 
 /// Writes a message of the type `of` in protobuf, as a body of its own. What its largest field holds is not copied if it is
@@ -502,11 +506,11 @@ pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> 
 /// Those of [`Message::encode`].
 pub fn into_body<M: Message>(mut message: M, of: &MessageType) -> Result<Body, Status> {
     let format = Format::Protobuf;
-    if let Some(encoded) = message.encoded(format) {
-        return Ok(encoded.into());
-    }
     let length = message.encoded_len(format);
     if length >= LARGE_FIELD_MIN {
+        if let Some(encoded) = message.encoded(format) {
+            return Ok(encoded.into());
+        }
         if let Some(field) = of.take_large_field(&mut message) {
             return around(field, &message);
         }
@@ -649,10 +653,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_a_body_already_are_not_copied() {
-        let raw = Raw(Bytes::from(vec![7; 100]));
-        let body = encode(&raw, Format::Raw).unwrap();
-        assert_eq!(body.as_ptr(), raw.0.as_ptr());
+    fn many_bytes_that_are_a_body_already_are_not_copied() {
+        for (length, is_copied) in [(LARGE_FIELD_MIN, false), (LARGE_FIELD_MIN - 1, true)] {
+            let raw = Raw(Bytes::from(vec![7; length]));
+            let body = encode(&raw, Format::Raw).unwrap();
+            assert_eq!(body.as_ptr() != raw.0.as_ptr(), is_copied);
+            let body = into_body(raw.clone(), &MessageType::UNKNOWN).unwrap();
+            assert_eq!(body.front().as_ptr() != raw.0.as_ptr(), is_copied);
+        }
     }
 
     #[test]
