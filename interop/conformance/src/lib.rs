@@ -11,6 +11,7 @@
 //! * [`frame`], [`protobuf`], [`schema`], [`pack`] – bytes to JSON and back
 //! * [`vectors`] – the golden frames of the specification
 //! * [`wire`], [`driver`] – the server and the client under test
+//! * [`time`] – the only file that asks the system for the time
 //! * [`peer`], [`stage`], [`script`], [`flow`], [`run`], [`report`] – who is judged, how, and what came of it
 
 pub mod blob;
@@ -28,5 +29,6 @@ pub mod schema;
 pub mod script;
 pub mod stage;
 pub mod template;
+pub mod time;
 pub mod vectors;
 pub mod wire;

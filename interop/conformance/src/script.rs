@@ -13,7 +13,8 @@ use crate::pattern::{self, Names};
 use crate::peer::Peer;
 use crate::stage::Stage;
 use crate::template;
-use crate::wire::{Connection, Next, pause};
+use crate::time::pause;
+use crate::wire::{Connection, Next};
 
 /// The id of calls that only find out whether the connection lives.
 const ALIVE_ID: u32 = 0x0a11_fe00;

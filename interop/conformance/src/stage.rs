@@ -10,7 +10,8 @@ use crate::driver::{Driver, Told};
 use crate::pattern::Names;
 use crate::peer::Peer;
 use crate::template;
-use crate::wire::{Connection, Listener, Next, now, pause};
+use crate::time::{now, pause};
+use crate::wire::{Connection, Listener, Next};
 
 /// The name of whichever connection something comes on; and, after that, of the one it came on.
 pub const ANY: &str = "any";

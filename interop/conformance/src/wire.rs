@@ -6,10 +6,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::str::FromStr;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::frame::{self, FIXED_BYTES, Frame, From};
+use crate::time::{now, pause};
 
 /// How long a peer may take to accept a connection, or to take the bytes of a frame.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -257,23 +257,6 @@ impl Listener {
             pause(GLANCE);
         }
     }
-}
-
-/// The time.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a judge stands outside of the runtime: nobody hands it a clock"
-)]
-pub fn now() -> Instant {
-    Instant::now()
-}
-
-/// Waits.
-pub fn pause(time: Duration) {
-    let (keep, nothing) = mpsc::channel::<()>();
-    let waited = nothing.recv_timeout(time);
-    debug_assert_eq!(waited, Err(RecvTimeoutError::Timeout));
-    drop(keep);
 }
 
 fn is_time_out(error: &io::Error) -> bool {

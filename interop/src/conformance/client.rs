@@ -10,7 +10,7 @@ use tern::codec::ret;
 use tern::{
     Bytes, Call, Channel, Code, Codecs, Compression, Fixed, Format, Origin, Response, Status, park,
 };
-use tern_conformance::{blob, wire};
+use tern_conformance::{blob, time};
 
 use super::pb::{ConformanceClient, ConformanceStreamsClient, Payload};
 use super::stream_calls;
@@ -36,7 +36,7 @@ pub fn run(address: &str, text: &str) -> Result<(), String> {
     let streams = ConformanceStreamsClient::new(channel.clone());
     let client = ConformanceClient::new(channel);
     let say = |number: usize, call: &Value| {
-        wire::pause(Duration::from_millis(
+        time::pause(Duration::from_millis(
             call["after_ms"].as_u64().unwrap_or(0),
         ));
         let mut outcome = match call["stream"] {
@@ -60,7 +60,7 @@ pub fn run(address: &str, text: &str) -> Result<(), String> {
             .enumerate()
             .for_each(|(number, call)| say(number, call));
     }
-    wire::pause(STAY);
+    time::pause(STAY);
     Ok(())
 }
 
