@@ -30,14 +30,19 @@ pub(crate) fn package(package: &str, files: &[&FileDescriptorProto]) -> Vec<u8> 
     .encode_to_vec()
 }
 
+/// What the paths of the types in a file begin with.
+pub(crate) fn scope(file: &FileDescriptorProto) -> String {
+    match file.package() {
+        "" => String::new(),
+        package => format!(".{package}"),
+    }
+}
+
 /// The file that declares each type. Types begin with a dot.
 fn declared<'a>(files: &[&'a FileDescriptorProto]) -> HashMap<String, &'a str> {
     let mut declared = HashMap::new();
     for file in files {
-        let scope = match file.package() {
-            "" => String::new(),
-            package => format!(".{package}"),
-        };
+        let scope = scope(file);
         let mut declare = |path| {
             declared.insert(path, file.name());
         };

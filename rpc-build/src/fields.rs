@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
+use crate::describe;
 use crate::plan::snake;
 
 /// A field of text or bytes that a message has once.
@@ -21,10 +22,7 @@ pub(crate) fn of_text_and_bytes<'a>(
 ) -> HashMap<String, Vec<Field>> {
     let mut found = HashMap::new();
     for file in files {
-        let scope = match file.package() {
-            "" => String::new(),
-            package => format!(".{package}"),
-        };
+        let scope = describe::scope(file);
         for message in &file.message_type {
             add(message, &scope, &mut found);
         }

@@ -216,10 +216,7 @@ fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn type_paths(source: &Source) -> impl Iterator<Item = String> {
-    let prefix = match source.descriptor.package() {
-        "" => String::new(),
-        package => format!(".{package}"),
-    };
+    let prefix = describe::scope(&source.descriptor);
     let types = source.types.iter();
     types.map(move |it| format!("{prefix}.{}", it.name))
 }
