@@ -8,12 +8,11 @@ use tern::{Code, Origin, Status};
 
 use super::java_calls::Peers;
 use super::streams::{
-    Client, NOPE, channel, chat, client, download, expect_end, expect_pieces, order, ping_pong,
-    upload, without_window,
+    Client, NOPE, channel, chat, client, download, expect_end, expect_pieces, failed,
+    failed_while_sending, order, ping_pong, upload, without_window,
 };
 use crate::check::Check;
-use crate::pb::{Order, Piece, StreamsClient};
-use crate::streams::piece;
+use crate::pb::{Piece, StreamsClient};
 
 /// All of them.
 pub const CHECKS: [Check<Peers>; 14] = [
@@ -105,34 +104,12 @@ fn expect_failure(status: &Status, text: &str) {
 }
 
 fn business_error(peers: &Peers) {
-    on(peers, |to| {
-        let order = Order {
-            fail_code: 10_001,
-            fail_message: "quota".to_owned(),
-            ..order(2, 10)
-        };
-        let mut inbound = to.download(order).open().wait().expect("the stream opens");
-        expect_pieces(&mut inbound, 2, 10);
-        expect_failure(&inbound.next().wait().expect_err("it fails"), "quota");
-    });
+    on(peers, |to| expect_failure(&failed(to), "quota"));
 }
 
 fn error_while_sending(peers: &Peers) {
     on(peers, |to| {
-        let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
-        let failing = Piece {
-            fail_code: -3,
-            fail_message: "enough".to_owned(),
-            ..Piece::default()
-        };
-        outbound.send(failing).wait().expect("it is taken");
-        // How many of these are taken is a matter of luck. None of them harms the connection.
-        let mut numbers = 1..1_000;
-        while numbers
-            .next()
-            .is_some_and(|number| outbound.send(piece(number, 1_000)).wait().is_ok())
-        {}
-        expect_failure(&inbound.next().wait().expect_err("it fails"), "enough");
+        expect_failure(&failed_while_sending(to), "enough");
         ping_pong(to);
     });
 }

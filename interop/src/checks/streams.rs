@@ -180,21 +180,20 @@ fn stopped_reader(peers: &StreamPeers) {
 }
 
 fn business_error(peers: &StreamPeers) {
-    on(peers, |to| {
-        let order = Order {
-            fail_code: 10_001,
-            fail_message: "quota".to_owned(),
-            ..order(2, 10)
-        };
-        let mut inbound = to.download(order).open().wait().expect("the stream opens");
-        expect_pieces(&mut inbound, 2, 10);
-        // A server of tRPC-Go makes one kind of all errors that have a code.
-        expect_failure(
-            &inbound.next().wait().expect_err("it fails"),
-            10_001,
-            "quota",
-        );
-    });
+    // A server of tRPC-Go makes one kind of all errors that have a code.
+    on(peers, |to| expect_failure(&failed(to), 10_001, "quota"));
+}
+
+/// How a download ends whose handler fails with 10,001, "quota", behind two pieces.
+pub(super) fn failed(to: &Client) -> Status {
+    let order = Order {
+        fail_code: 10_001,
+        fail_message: "quota".to_owned(),
+        ..order(2, 10)
+    };
+    let mut inbound = to.download(order).open().wait().expect("the stream opens");
+    expect_pieces(&mut inbound, 2, 10);
+    inbound.next().wait().expect_err("it fails")
 }
 
 fn expect_failure(status: &Status, number: i32, text: &str) {
@@ -204,22 +203,27 @@ fn expect_failure(status: &Status, number: i32, text: &str) {
 
 fn error_while_sending(peers: &StreamPeers) {
     on(peers, |to| {
-        let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
-        let failing = Piece {
-            fail_code: -3,
-            fail_message: "enough".to_owned(),
-            ..Piece::default()
-        };
-        outbound.send(failing).wait().expect("it is taken");
-        // How many of these are taken is a matter of luck. None of them harms the connection.
-        let mut numbers = 1..1_000;
-        while numbers
-            .next()
-            .is_some_and(|number| outbound.send(piece(number, 1_000)).wait().is_ok())
-        {}
-        expect_failure(&inbound.next().wait().expect_err("it fails"), -3, "enough");
+        expect_failure(&failed_while_sending(to), -3, "enough");
         ping_pong(to);
     });
+}
+
+/// How a chat ends whose handler fails with -3, "enough", while pieces are on their way to it.
+pub(super) fn failed_while_sending(to: &Client) -> Status {
+    let (mut outbound, mut inbound) = to.chat().open().wait().expect("the stream opens");
+    let failing = Piece {
+        fail_code: -3,
+        fail_message: "enough".to_owned(),
+        ..Piece::default()
+    };
+    outbound.send(failing).wait().expect("it is taken");
+    // How many of these are taken is a matter of luck. None of them harms the connection.
+    let mut numbers = 1..1_000;
+    while numbers
+        .next()
+        .is_some_and(|number| outbound.send(piece(number, 1_000)).wait().is_ok())
+    {}
+    inbound.next().wait().expect_err("it fails")
 }
 
 /// A stream that nobody serves.
