@@ -29,18 +29,13 @@ impl Deadline {
         Self { at, cause }
     }
 
-    /// The earliest of the service's, the method's and the caller's time, counted from the arrival of the request.
-    /// `None` when nobody set one. The caller is the cause only when its time is strictly the shortest.
+    /// The earlier of our own and the caller's time, counted from the arrival of the request. `None` when nobody set one. The
+    /// caller is the cause only when its time is strictly the shorter.
     pub fn earliest(
         arrival: Instant,
-        service: Option<Duration>,
-        method: Option<Duration>,
+        own: Option<Duration>,
         caller: Option<Duration>,
     ) -> Option<Self> {
-        let own = match (service, method) {
-            (Some(service), Some(method)) => Some(service.min(method)),
-            (service, method) => service.or(method),
-        };
         let (budget, cause) = match (own, caller) {
             (Some(own), Some(caller)) if caller < own => (caller, Cause::Caller),
             (Some(own), _) => (own, Cause::Own),
@@ -122,26 +117,22 @@ mod tests {
     #[test]
     fn the_shortest_time_wins_and_names_its_owner() {
         let now = Clock::system().now();
-        let of = |service, method, caller| {
-            Deadline::earliest(now, service, method, caller).map(|d| (d.at() - now, d.cause()))
-        };
-        assert_eq!(of(None, None, None), None);
-        assert_eq!(of(Some(ms(800)), None, None), Some((ms(800), Cause::Own)));
+        let of =
+            |own, caller| Deadline::earliest(now, own, caller).map(|d| (d.at() - now, d.cause()));
+        assert_eq!(of(None, None), None);
+        assert_eq!(of(Some(ms(800)), None), Some((ms(800), Cause::Own)));
+        assert_eq!(of(Some(ms(50)), Some(ms(60))), Some((ms(50), Cause::Own)));
         assert_eq!(
-            of(Some(ms(800)), Some(ms(50)), Some(ms(60))),
-            Some((ms(50), Cause::Own))
-        );
-        assert_eq!(
-            of(Some(ms(800)), Some(ms(500)), Some(ms(60))),
+            of(Some(ms(500)), Some(ms(60))),
             Some((ms(60), Cause::Caller))
         );
-        assert_eq!(of(None, None, Some(ms(60))), Some((ms(60), Cause::Caller)));
+        assert_eq!(of(None, Some(ms(60))), Some((ms(60), Cause::Caller)));
     }
 
     #[test]
     fn a_tie_between_caller_and_service_is_the_services() {
         let now = Clock::system().now();
-        let deadline = Deadline::earliest(now, Some(ms(60)), None, Some(ms(60))).unwrap();
+        let deadline = Deadline::earliest(now, Some(ms(60)), Some(ms(60))).unwrap();
         assert_eq!(deadline.cause(), Cause::Own);
     }
 

@@ -130,7 +130,7 @@ impl Desk {
         io: &mut IoOf<ServerDriver>,
     ) {
         let caller = Deadline::timeout_from_millis(inbound.timeout_ms());
-        let deadline = Deadline::earliest(inbound.arrived_at, way.timeout, None, caller);
+        let deadline = Deadline::earliest(inbound.arrived_at, way.timeout, caller);
         let found = Found {
             link,
             way,
@@ -165,11 +165,9 @@ impl Desk {
 
     /// Ends a call with a status, whatever its handler does.
     pub(crate) fn end(&mut self, call: CallKey, status: Status, io: &mut IoOf<ServerDriver>) {
-        if let Some(active) = self.take(call, io) {
-            drop(active.handle);
-            let elapsed = io.now().saturating_duration_since(active.arrival);
-            let (to, method) = (active.reply_to, Some(active.method));
-            self.answer(active.link, to, method, elapsed, Err(status), io);
+        if let Some(mut active) = self.take(call, io) {
+            drop(active.handle.take());
+            self.conclude(active, Err(status), io);
         }
     }
 
@@ -180,14 +178,19 @@ impl Desk {
         if deadline.is_some_and(|deadline| deadline.is_over(io.now())) {
             return;
         }
-        if let Some(active) = self.take(call, io) {
-            if let Some(handle) = active.handle {
+        if let Some(mut active) = self.take(call, io) {
+            if let Some(handle) = active.handle.take() {
                 handle.detach();
             }
-            let elapsed = io.now().saturating_duration_since(active.arrival);
-            let (to, method) = (active.reply_to, Some(active.method));
-            self.answer(active.link, to, method, elapsed, outcome, io);
+            self.conclude(active, outcome, io);
         }
+    }
+
+    /// Answers a call that is not in the books any more.
+    fn conclude(&self, active: ActiveCall, outcome: Outcome, io: &mut IoOf<ServerDriver>) {
+        let elapsed = io.now().saturating_duration_since(active.arrival);
+        let (to, method) = (active.reply_to, Some(active.method));
+        self.answer(active.link, to, method, elapsed, outcome, io);
     }
 
     /// Asks those at the door.

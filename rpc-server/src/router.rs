@@ -405,6 +405,31 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_of_all_times_is_a_methods() {
+        let ms = Duration::from_millis;
+        let of = |service, method: Option<Duration>, server| {
+            let mut mount = Mount::new(&ECHO, Silent);
+            if let Some(service) = service {
+                mount = mount.timeout(service);
+            }
+            if let Some(method) = method {
+                mount = mount.method_timeout("Slow", method);
+            }
+            let router = Router::new().mount(mount);
+            router
+                .route(b"/test.Echo/Slow", b"")
+                .unwrap()
+                .timeout(server)
+        };
+        assert_eq!(of(None, None, None), None);
+        assert_eq!(of(Some(ms(800)), None, None), Some(ms(800)));
+        assert_eq!(of(Some(ms(800)), Some(ms(50)), None), Some(ms(50)));
+        assert_eq!(of(Some(ms(50)), Some(ms(500)), None), Some(ms(50)));
+        assert_eq!(of(Some(ms(800)), Some(ms(500)), Some(ms(60))), Some(ms(60)));
+        assert_eq!(of(None, None, Some(ms(60))), Some(ms(60)));
+    }
+
+    #[test]
     fn a_choice_for_a_method_that_is_not_there_names_it() {
         let second = Duration::from_secs(1);
         for mount in [
