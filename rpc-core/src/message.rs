@@ -501,10 +501,10 @@ pub fn encode<M: Message>(message: &M, format: Format) -> Result<Bytes, Status> 
 pub fn into_body<M: Message>(mut message: M, of: &MessageType) -> Result<Body, Status> {
     let format = Format::Protobuf;
     let length = message.encoded_len(format);
-    if length >= LARGE_FIELD_MIN
-        && let Some(field) = of.take_large_field(&mut message)
-    {
-        return around(field, &message);
+    if length >= LARGE_FIELD_MIN {
+        if let Some(field) = of.take_large_field(&mut message) {
+            return around(field, &message);
+        }
     }
     encode_sized(&message, format, length).map(Body::from)
 }
@@ -546,10 +546,10 @@ const LARGE_BODIES_BYTES_MAX: usize = 4 << 20;
 /// takes and returns its pages each time; the memory of one that nobody holds any more is there already
 /// (`benches/benches/compare.rs`, pool at 64 KiB).
 fn encode_large<M: Message>(message: &M, format: Format, length: usize) -> Result<Bytes, Status> {
-    if length >= LARGE_FIELD_MIN
-        && let Some(encoded) = message.encoded(format)
-    {
-        return Ok(encoded);
+    if length >= LARGE_FIELD_MIN {
+        if let Some(encoded) = message.encoded(format) {
+            return Ok(encoded);
+        }
     }
     thread_local! {
         static BODIES: RefCell<VecDeque<Bytes>> = const { RefCell::new(VecDeque::new()) };
